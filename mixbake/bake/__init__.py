@@ -1,0 +1,1 @@
+"""The bake itself: blocks of images in, published shards out."""

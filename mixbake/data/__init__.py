@@ -1,0 +1,1 @@
+"""Where pictures come from: labelled sources and mixing sets."""

@@ -1,0 +1,67 @@
+"""Every error mixbake raises on purpose, and the exit code each one ends a command with.
+
+    MixbakeError          1   a bug unless a subclass says otherwise
+    ├── UsageError        2   the command or a value in it is wrong
+    │   └── MissingExtra  2   an optional dependency is not installed
+    ├── TooManySkipped    3   more unreadable images than --max-skip allows
+    ├── Locked            4   another build works on the same folder
+    ├── PlanDiffers       5   the plan, the source or the environment is not the one that was baked
+    ├── Damage            6   stored bytes are not what was written
+    ├── StorageError     74   reading or writing failed (disk full, read-only, ...)
+    └── DecodeError       1   one image cannot be decoded: recorded as a skip, never fatal by itself
+
+Rule: a message says what happened, which value, and what to do next.
+"""
+
+
+class MixbakeError(Exception):
+    """Root of the tree; `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class UsageError(MixbakeError):
+    """The command, or a value in it, is wrong."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is missing; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: run  pip install '.[{extra}]'  in the checkout")
+
+
+class TooManySkipped(MixbakeError):
+    """More images were skipped than `--max-skip` allows."""
+
+    exit_code = 3
+
+
+class Locked(MixbakeError):
+    """Another process holds the folder's lock."""
+
+    exit_code = 4
+
+
+class PlanDiffers(MixbakeError):
+    """The plan, the source or the environment differs from what the folder was baked with."""
+
+    exit_code = 5
+
+
+class Damage(MixbakeError):
+    """Stored bytes are not what was written."""
+
+    exit_code = 6
+
+
+class StorageError(MixbakeError):
+    """Reading or writing failed for a reason outside mixbake."""
+
+    exit_code = 74
+
+
+class DecodeError(MixbakeError):
+    """One image cannot be turned into pixels; the message is the reason that the receipt records."""

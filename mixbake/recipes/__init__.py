@@ -1,0 +1,1 @@
+"""One file a recipe: each draws programs for the one renderer."""

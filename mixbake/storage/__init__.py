@@ -1,0 +1,1 @@
+"""Bytes at rest: atomic files, codecs, tar records, plans, indexes."""
