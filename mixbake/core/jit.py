@@ -57,5 +57,14 @@ def jit(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Like `jit`, for small functions that only other kernels call: not cached on their own."""
-    return cast(F, numba.njit(nogil=True, error_model="numpy", inline="never")(function))
+    """A kernel that only other kernels call: compiled once a process, not cached on its own."""
+    return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def splice(function: F) -> F:
+    """A kernel that only passes on to others: pasted into its caller before compilation.
+
+    Each level of `inline` calls is optimised again with everything below it; pasting the levels that do
+    no arithmetic halves the time of the first compilation.
+    """
+    return cast(F, numba.njit(nogil=True, error_model="numpy", inline="always")(function))

@@ -1,0 +1,229 @@
+"""Rotation, shear, translation, mirror: bilinear, black outside, on square uint8 registers.
+
+Along one axis a line moves by a constant: a weighted sum of two neighbouring bytes. Rotation and the
+vertical shear move every pixel differently: there a pixel travels as one uint64 with 21 bits a channel,
+so that one multiplication weighs three channels. Positions are integers in units of 2^-32 pixel.
+Rule: each neighbour outside the image counts as 0; a whole-pixel move is exact.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core.jit import inline, splice
+from mixbake.core.kernels.lanes import MICRO, add32, byte, clear, copy, cosine, mul32, sine
+
+Bytes = NDArray[np.uint8]
+Packed = NDArray[np.uint64]
+
+FRACTION = 32
+"""Bits after the point of a position."""
+_ONE = 1 << FRACTION
+_WEIGHT = 9
+"""Bits of a bilinear weight: 1/1024 of a step of error on each axis, times 255."""
+_FULL = np.uint64(1 << _WEIGHT)
+_TRIM = np.uint64(5)
+_TRIMMED = np.uint64(0x0000_0FFF | 0x0000_0FFF << 21 | 0x0FFF << 42)
+_ROUND_ROW = np.uint64(16 | 16 << 21 | 16 << 42)
+_ROUND = np.uint64((1 << 12) | (1 << 12) << 21 | (1 << 12) << 42)
+
+
+@inline
+def positions(micro: int) -> int:
+    """A length in 1e-6 pixel as a position in 2^-32 pixel, rounded to nearest (|length| < 2000 pixels)."""
+    return (micro * 4294967296 + (MICRO // 2 if micro >= 0 else -MICRO // 2)) // MICRO
+
+
+@inline
+def _move_line(source: Bytes, start: int, out: Bytes, at: int, step: int, size: int, shift: int) -> None:
+    """One line of `size` pixels moved by `shift` (2^-32 pixel): out[i] = source(i + shift), black outside.
+
+    step: bytes from one pixel to the next when a "pixel" is a whole row (translate_y), else 3.
+    """
+    whole = shift >> FRACTION
+    weight = ((shift & (_ONE - 1)) + (1 << (FRACTION - 9))) >> (FRACTION - 8)
+    if weight == 256:
+        whole, weight = whole + 1, 0
+    right, left = np.uint32(weight), np.uint32(256 - weight)
+    first = min(max(-whole, 0), size)
+    last = max(min(size - whole, size), first)
+    inner = max(min(last, size - 1 - whole), first)
+    # Before the first whole pair only the right neighbour can be inside; after the last only the left.
+    clear(out, at, first * step)
+    clear(out, at + last * step, (size - last) * step)
+    if first > 0 and first - 1 < size and 0 <= whole + first < size:
+        edge, neighbour = at + (first - 1) * step, start + (whole + first) * step
+        for c in range(step):
+            out[edge + c] = byte(add32(128, mul32(right, source[neighbour + c])), 8)
+    p, q = np.uintp(start + (whole + first) * step), np.uintp(at + first * step)
+    s = np.uintp(step)
+    if weight == 0:
+        copy(source, start + (whole + first) * step, out, at + first * step, (last - first) * step)
+        return
+    for j in range(np.uintp((inner - first) * step)):
+        out[q + j] = byte(add32(add32(128, mul32(left, source[p + j])), mul32(right, source[p + s + j])), 8)
+    for j in range(np.uintp((inner - first) * step), np.uintp((last - first) * step)):
+        out[q + j] = byte(add32(128, mul32(left, source[p + j])), 8)
+
+
+@splice
+def translate_x(source: Bytes, out: Bytes, size: int, micro: int) -> None:
+    """x_in = x - micro/1e6: content moves right for positive arguments."""
+    shift = -positions(micro)
+    for y in range(size):
+        _move_line(source, y * size * 3, out, y * size * 3, 3, size, shift)
+
+
+@splice
+def translate_y(source: Bytes, out: Bytes, size: int, micro: int) -> None:
+    """y_in = y - micro/1e6: content moves down for positive arguments."""
+    _move_line(source, 0, out, 0, size * 3, size, -positions(micro))
+
+
+@splice
+def shear_x(source: Bytes, out: Bytes, size: int, micro: int, centred: int) -> None:
+    """x_in = x + s·(y - y0), s = micro/1e6; y0 = (size-1)/2 when centred, else 0."""
+    for y in range(size):
+        # Twice the distance keeps the half-pixel centre an integer.
+        twice = 2 * y - (size - 1) * centred
+        shift = positions(micro * twice) // 2
+        _move_line(source, y * size * 3, out, y * size * 3, 3, size, shift)
+
+
+@inline
+def pack(source: Bytes, size: int, packed: Packed) -> None:
+    """packed[i] = R | G << 21 | B << 42 of pixel i."""
+    for i in range(np.uintp(size * size)):
+        p = np.uintp(3) * i
+        red, green, blue = np.uint64(source[p]), np.uint64(source[p + np.uintp(1)]), np.uint64(source[p + np.uintp(2)])
+        packed[i] = red | (green << np.uint64(21)) | (blue << np.uint64(42))
+
+
+@inline
+def _unpack(packed: Packed, first: int, count: int, out: Bytes, at: int) -> None:
+    """out[at:] = the upper bytes of `count` packed pixels with 13 bits after the point."""
+    start, target = np.uintp(first), np.uintp(at)
+    for i in range(np.uintp(count)):
+        value, q = packed[start + i], target + np.uintp(3) * i
+        out[q] = np.uint8(value >> np.uint64(13))
+        out[q + np.uintp(1)] = np.uint8(value >> np.uint64(34))
+        out[q + np.uintp(2)] = np.uint8(value >> np.uint64(55))
+
+
+@inline
+def _weight(position: int) -> np.uint64:
+    """The fraction of a position, rounded to 9 bits: 0..512 (512 is the next pixel with weight 1)."""
+    return np.uint64(((position & (_ONE - 1)) + (1 << (FRACTION - 10))) >> (FRACTION - 9))
+
+
+@inline
+def _blend4(nw: np.uint64, ne: np.uint64, sw: np.uint64, se: np.uint64, wx: np.uint64, wy: np.uint64) -> np.uint64:
+    """Bilinear mean of four packed pixels: 17 bits a channel after x, trimmed to 12, 21 after y."""
+    north = ((nw * (_FULL - wx) + ne * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
+    south = ((sw * (_FULL - wx) + se * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
+    return north * (_FULL - wy) + south * wy + _ROUND
+
+
+@inline
+def _pixel(packed: Packed, size: int, y: int, x: int) -> np.uint64:
+    inside = 0 <= y < size and 0 <= x < size
+    return packed[y * size + x] if inside else np.uint64(0)
+
+
+@inline
+def _edge(packed: Packed, size: int, x: int, y: int) -> np.uint64:
+    """One output pixel whose neighbours may lie outside; x, y: position in 2^-32 pixel."""
+    left, top = x >> FRACTION, y >> FRACTION
+    north_west, north_east = _pixel(packed, size, top, left), _pixel(packed, size, top, left + 1)
+    south_west, south_east = _pixel(packed, size, top + 1, left), _pixel(packed, size, top + 1, left + 1)
+    return _blend4(north_west, north_east, south_west, south_east, _weight(x), _weight(y))
+
+
+@inline
+def _span(start: int, step: int, size: int, first: int, last: int) -> tuple[int, int]:
+    """Narrow first..last-1 to the i for which 0 <= (start + i·step) >> 32 <= size - 2."""
+    low, high = 0, ((size - 1) << FRACTION) - 1
+    if step == 0:
+        return (first, last) if low <= start <= high else (first, first)
+    if step < 0:
+        # Count from the other side: -start runs upward through the mirrored bounds.
+        start, step, low, high = -start, -step, -high, -low
+    first = max(first, -((start - low) // step))
+    last = min(last, (high - start) // step + 1)
+    return first, max(first, last)
+
+
+@inline
+def _affine(packed: Packed, size: int, out: Bytes, x_row: int, y_row: int, cos: int, sin: int) -> None:
+    """Gather: pixel (i, r) comes from (x_row + i·cos - r·sin, y_row + i·sin + r·cos), in 2^-32 pixel.
+
+    A row is made in the spare line behind the packed image and unpacked at once.
+    """
+    step, line = np.uintp(size), size * size
+    for r in range(size):
+        x0, y0 = x_row - r * sin, y_row + r * cos
+        first, last = _span(x0, cos, size, 0, size)
+        first, last = _span(y0, sin, size, first, last)
+        for i in range(first):
+            packed[line + i] = _edge(packed, size, x0 + i * cos, y0 + i * sin)
+        for i in range(first, last):
+            x, y = x0 + i * cos, y0 + i * sin
+            p = np.uintp(y >> FRACTION) * step + np.uintp(x >> FRACTION)
+            q = p + step
+            north_west, north_east = packed[p], packed[p + np.uintp(1)]
+            south_west, south_east = packed[q], packed[q + np.uintp(1)]
+            packed[np.uintp(line + i)] = _blend4(north_west, north_east, south_west, south_east, _weight(x), _weight(y))
+        for i in range(last, size):
+            packed[line + i] = _edge(packed, size, x0 + i * cos, y0 + i * sin)
+        _unpack(packed, line, size, out, r * size * 3)
+
+
+@splice
+def rotate(source: Bytes, out: Bytes, size: int, micro: int, packed: Packed) -> None:
+    """Turn counter-clockwise by micro/1e6 degrees about the centre, |angle| <= 180."""
+    angle = micro * 1e-6 * 0.017453292519943295
+    cos, sin = int(np.rint(cosine(angle) * _ONE)), int(np.rint(sine(angle) * _ONE))
+    pack(source, size, packed)
+    # In half pixels the centre is an integer: c - (c·cos - c·sin) and so on, c = (size-1)/2.
+    x_row = ((size - 1) * (_ONE - cos + sin)) >> 1
+    y_row = ((size - 1) * (_ONE - cos - sin)) >> 1
+    _affine(packed, size, out, x_row, y_row, cos, sin)
+
+
+@splice
+def shear_y(source: Bytes, out: Bytes, size: int, micro: int, centred: int, packed: Packed) -> None:
+    """y_in = y + s·(x - x0), s = micro/1e6; x0 = (size-1)/2 when centred, else 0."""
+    slope = positions(micro)
+    pack(source, size, packed)
+    _affine_rows(packed, size, out, -((slope * (size - 1) * centred) >> 1), slope)
+
+
+@inline
+def _affine_rows(packed: Packed, size: int, out: Bytes, start: int, slope: int) -> None:
+    """y_in = y + start + x·slope, x_in = x: two neighbours instead of four."""
+    step, line = np.uintp(size), size * size
+    for r in range(size):
+        y0 = (r << FRACTION) + start
+        first, last = _span(y0, slope, size, 0, size)
+        for i in range(first):
+            packed[line + i] = _edge(packed, size, i << FRACTION, y0 + i * slope)
+        for i in range(first, last):
+            y = y0 + i * slope
+            p = np.uintp(y >> FRACTION) * step + np.uintp(i)
+            wy = _weight(y)
+            north, south = packed[p] << np.uint64(4), packed[p + step] << np.uint64(4)
+            packed[np.uintp(line + i)] = north * (_FULL - wy) + south * wy + _ROUND
+        for i in range(last, size):
+            packed[line + i] = _edge(packed, size, i << FRACTION, y0 + i * slope)
+        _unpack(packed, line, size, out, r * size * 3)
+
+
+@inline
+def mirror(source: Bytes, out: Bytes, size: int) -> None:
+    """Left and right exchanged."""
+    for y in range(np.uintp(size)):
+        p = y * np.uintp(size * 3)
+        q = p + np.uintp(size * 3 - 3)
+        for _ in range(np.uintp(size)):
+            out[q], out[q + np.uintp(1)], out[q + np.uintp(2)] = source[p], source[p + np.uintp(1)], source[p + np.uintp(2)]
+            p += np.uintp(3)
+            q -= np.uintp(3)

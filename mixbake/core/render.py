@@ -1,0 +1,260 @@
+"""The interpreter: (variant, image, picture) -> pixels. One at a time, or a block of small images at once.
+
+Both ways run the same compiled function, so they give the same bytes. Kernels check nothing; this module
+checks every shape, box and register before it calls one. Rule: no randomness, no state but scratch memory.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core import programs
+from mixbake.core.kernels import codes, program
+from mixbake.core.kernels.resize import work_words
+from mixbake.core.ops import STEPS
+from mixbake.core.programs import Programs, source_count, units_of
+from mixbake.core.variant import CROP_CODES, Crop, Number, Step, Variant
+from mixbake.errors import UsageError
+
+Bytes = NDArray[np.uint8]
+
+NO_PICTURES: program.Pictures = (np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros((0, 2), np.int32), 1)
+"""The mixing set of a recipe that uses none."""
+
+_FIRST = np.zeros(1, np.int64)
+
+
+class Canvas:
+    """Scratch memory for one output size, used again for every variant: registers, packed pixels, tables."""
+
+    __slots__ = ("_limits", "scratch", "size")
+
+    def __init__(self, size: int, *, registers: int = 7) -> None:
+        if not 1 <= size <= 2048:
+            raise UsageError(f"size {size} is out of range: 1 to 2048 pixels")
+        self.size = size
+        self._limits = (registers, size, size)
+        self.scratch = self._allocate()
+
+    def _allocate(self) -> program.Scratch:
+        registers, height, width = self._limits
+        length = self.size * self.size * 3
+        return (
+            np.zeros((registers, length), np.uint8),
+            np.zeros(self.size * self.size + self.size, np.uint64),
+            np.zeros((3, 256), np.int32),
+            np.zeros((3, 256), np.uint8),
+            np.zeros(256, np.float32),
+            np.zeros(256, np.float32),
+            np.zeros(length, np.uint32),
+            np.zeros(work_words(width, height, self.size), np.uint64),
+        )
+
+    def reserve(self, *, registers: int = 0, height: int = 0, width: int = 0) -> None:
+        """Make room for programs with that many registers and source images of that size."""
+        wanted = tuple(map(max, self._limits, (registers, height, width)))
+        if wanted != self._limits:
+            self._limits = wanted[0], wanted[1], wanted[2]
+            self.scratch = self._allocate()
+
+
+@lru_cache(maxsize=4)
+def _canvas(size: int) -> Canvas:
+    return Canvas(size)
+
+
+def render(variant: Variant, image: Bytes, picture: Bytes | None = None, *, size: int) -> Bytes:
+    """Pixels of one variant.
+
+    image: uint8 H×W×3, the whole source. picture: uint8 h×w×1 or h×w×3, the prepared mixing picture that
+    `variant.picture` names (its id is not looked up here). Returns uint8 size×size×3. Raises UsageError
+    when a shape, box or step does not fit.
+    """
+    table = programs.from_variants([variant])
+    pictures = NO_PICTURES
+    if table.pictures[0, 0] >= 0:
+        if picture is None:
+            raise UsageError(f"variant {variant.key} mixes with picture {table.pictures[0, 0]}: pass its pixels")
+        table.pictures[0, 0] = 0
+        pictures = as_pictures([picture])
+    return render_one(table, 0, image, pictures, _canvas(size))
+
+
+def as_pictures(pictures: Sequence[Bytes]) -> program.Pictures:
+    """Flat form of prepared pictures, each uint8 h×w×c, c the same for all (1 or 3)."""
+    for picture in pictures:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
+            raise UsageError(f"a prepared picture is uint8 h×w×1 or h×w×3, not {picture.dtype} {picture.shape}")
+    sizes = np.array([picture.size for picture in pictures], np.int64)
+    return (
+        np.concatenate([picture.reshape(-1) for picture in pictures]),
+        np.cumsum(sizes) - sizes,
+        np.array([picture.shape[:2] for picture in pictures], np.int32),
+        int(pictures[0].shape[2]),
+    )
+
+
+def render_one(table: Programs, row: int, image: Bytes, pictures: program.Pictures, canvas: Canvas) -> Bytes:
+    """Row `row` of a table of checked programs from its image; uint8 size×size×3, a new array."""
+    check_image(image)
+    check_rows(table, slice(row, row + 1), image.shape[0], image.shape[1], pictures, canvas.size)
+    canvas.reserve(registers=table.do.shape[1] + 3, height=image.shape[0], width=image.shape[1])
+    out = np.empty((canvas.size, canvas.size, 3), np.uint8)
+    columns = tuple(column[row : row + 1] for column in table.columns)
+    program.run_stack(columns, image[None], _FIRST, pictures, canvas.size, canvas.scratch, out.reshape(1, -1))
+    return out
+
+
+def render_stack(
+    table: Programs, images: Bytes, which: NDArray[np.int64], pictures: program.Pictures, canvas: Canvas
+) -> Bytes:
+    """All rows of a table in one compiled call, the same bytes as `render_one` row by row.
+
+    images: uint8 m×H×W×3; which: int64[n], the image of each row. Returns uint8 n×size×size×3.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.flags.c_contiguous:
+        raise UsageError(f"images must be contiguous uint8 m×H×W×3, not {images.dtype} {images.shape}")
+    if len(which) != len(table) or (len(which) and not 0 <= which.min() <= which.max() < len(images)):
+        raise UsageError(f"`which` must hold {len(table)} numbers below {len(images)}")
+    check_rows(table, slice(None), images.shape[1], images.shape[2], pictures, canvas.size)
+    canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
+    out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
+    program.run_stack(
+        table.columns, images, which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
+    )
+    return out
+
+
+def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> Bytes:
+    """One step on its own: uint8 S×S×3 registers, as many as the step reads; returns a new register.
+
+    Raises UsageError on an unknown step, wrong counts, unequal shapes, or arguments out of range.
+    """
+    if do not in STEPS:
+        raise UsageError(f"unknown step {do!r}: known are {', '.join(STEPS)}")
+    size = _common_size(registers)
+    table = programs.empty(1, view="mix", recipe="", steps=1, ops=1, blends=1)
+    expected = source_count(do, len(args))
+    if len(registers) != expected:
+        raise UsageError(f"step {do} reads {expected} registers, not {len(registers)}")
+    # Register numbers are checked against step 0, which may read two; a weighted sum here reads more.
+    units_of(do, len(args))
+    programs.write_step(table, 0, 0, Step(do=do, src=(0,) * expected, args=tuple(args)))
+    table.sources[0, 0, :expected] = range(expected)
+    table.lengths[0] = 1
+    _check_steps(table, slice(None), size)
+    canvas = Canvas(size, registers=expected + 1)
+    for i, register in enumerate(registers):
+        canvas.scratch[0][i] = register.reshape(-1)
+    arity = int(table.arities[0, 0])
+    program.run_single_step(
+        int(table.do[0, 0]), table.sources[0, 0], table.args[0, 0], arity, expected, size, canvas.scratch
+    )
+    return canvas.scratch[0][expected].reshape(size, size, 3).copy()
+
+
+def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
+    """The window of image (uint8 H×W×3) as uint8 size×size×3, mirrored when `flip`."""
+    check_image(image)
+    row = np.array([[CROP_CODES[window.kind], window.left, window.top, window.width, window.height]], np.int32)
+    _check_crops(row, image.shape[0], image.shape[1], size)
+    canvas = Canvas(size, registers=3)
+    canvas.reserve(height=image.shape[0], width=image.shape[1])
+    out = np.empty((size, size, 3), np.uint8)
+    program.run_crop(image, row[0], int(flip), size, canvas.scratch, out.reshape(-1))
+    return out
+
+
+def check_image(image: Bytes) -> None:
+    """Raise UsageError unless image is contiguous uint8 H×W×3 with H, W >= 1."""
+    good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+    if not good or not image.flags.c_contiguous:
+        raise UsageError(f"an image must be contiguous uint8 H×W×3, not {image.dtype} {image.shape}")
+
+
+def check_rows(
+    table: Programs, rows: slice, height: int, width: int, pictures: program.Pictures, size: int
+) -> None:
+    """Raise UsageError unless every window and step of the rows stays inside its image, picture, registers."""
+    _check_crops(table.crops[rows], height, width, size)
+    _check_pictures(table.pictures[rows], pictures, size)
+    _check_steps(table, rows, size)
+
+
+def _refuse(bad: NDArray[np.bool_], what: str, values: NDArray[Any]) -> None:
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise UsageError(f"{what}: {values[first].tolist()}")
+
+
+def _check_crops(crops: NDArray[np.int32], height: int, width: int, size: int) -> None:
+    kind, left, top, wide, high = crops.T
+    padded = kind == codes.CROP_PAD
+    _refuse((kind < 0) | (kind > codes.CROP_FIT), "unknown kind of crop (kind, left, top, width, height)", crops)
+    _refuse(padded & ((wide != size) | (high != size)), f"a padded crop must be {size}×{size}", crops)
+    far = (abs(left) > 4 * (size + width)) | (abs(top) > 4 * (size + height))
+    outside = (left < 0) | (top < 0) | (wide < 1) | (high < 1) | (left + wide > width) | (top + high > height)
+    _refuse(np.where(padded, far, outside), f"a crop outside its {width}×{height} image", crops)
+
+
+def _check_pictures(chosen: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
+    pixels, offsets, shapes, channels = pictures
+    used = chosen[chosen[:, 0] >= 0]
+    if not len(used):
+        return
+    _refuse(used[:, 0] >= len(shapes), f"a picture that is not in the mixing set of {len(shapes)}", used)
+    high, wide = shapes[used[:, 0]].T
+    left, top = used[:, 1], used[:, 2]
+    outside = (left < 0) | (top < 0) | (left + size > wide) | (top + size > high)
+    _refuse(outside, f"a {size}×{size} window outside its mixing picture", used)
+    ends = offsets[used[:, 0]] + high.astype(np.int64) * wide * channels
+    _refuse(ends > len(pixels), "a mixing picture that ends outside its file", used)
+
+
+_RANGES: dict[int, tuple[tuple[int, int], ...]] = {
+    codes.ROTATE: ((-180_000_000, 180_000_000),),
+    codes.SHEAR_X: ((-4_000_000, 4_000_000), (0, 1)),
+    codes.SHEAR_Y: ((-4_000_000, 4_000_000), (0, 1)),
+    codes.TRANSLATE_X: ((-2_000_000_000, 2_000_000_000),),
+    codes.TRANSLATE_Y: ((-2_000_000_000, 2_000_000_000),),
+    codes.POSTERIZE: ((0, 8),),
+    codes.SOLARIZE: ((0, 256),),
+    codes.AUTOCONTRAST: ((0, 49_999_999),),
+    codes.COLOR: ((0, 16_000_000),),
+    codes.CONTRAST: ((0, 16_000_000),),
+    codes.BRIGHTNESS: ((0, 16_000_000),),
+    codes.SHARPNESS: ((0, 16_000_000),),
+    codes.ARITHMETIC: ((-16_000_000, 16_000_000), (-16_000_000, 16_000_000)),
+    codes.GEOMETRIC: ((0, 16_000_000), (-16_000_000, 16_000_000)),
+    codes.PIXEL: ((0, 1_000_000), (0, 2**32 - 1)),
+    codes.ELEMENT: ((0, 1_000_000), (0, 2**32 - 1)),
+    codes.WEIGHTED: ((-16_000_000, 16_000_000),) * codes.MAX_ARGS,
+}
+"""Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
+
+
+def _check_steps(table: Programs, rows: slice, size: int) -> None:
+    do, args, arities = table.do[rows], table.args[rows], table.arities[rows]
+    active = np.arange(do.shape[1]) < table.lengths[rows][:, None]
+    for code in np.unique(do[active]).tolist():
+        here = active & (do == code)
+        values, arity = args[here], arities[here]
+        for k, (low, high) in enumerate(_RANGES.get(code, ())):
+            bad = (k < arity) & ((values[:, k] < low) | (values[:, k] > high))
+            _refuse(bad, f"argument {k} of step code {code} is outside {low}..{high} (units of 1e-6 or 1)", values)
+        if codes.ARITHMETIC <= code < codes.WEIGHTED:
+            left, top, width, height = values[:, 2:6].T
+            outside = (left < 0) | (top < 0) | (width < 1) | (height < 1) | (left + width > size) | (top + height > size)
+            _refuse((arity == 6) & outside, f"a blend's box outside its {size}×{size} register", values)
+
+
+def _common_size(registers: Sequence[Bytes]) -> int:
+    for register in registers:
+        check_image(register)
+    shapes = {register.shape for register in registers}
+    if len(shapes) != 1 or (shape := shapes.pop())[0] != shape[1]:
+        raise UsageError(f"registers must be square and alike, not {sorted(r.shape for r in registers)}")
+    return int(shape[0])

@@ -1,0 +1,191 @@
+"""LayerMix (arXiv 2501.04861): one operation at three depths, mixed with itself and with a picture.
+
+    layer 1   op(x)
+    layer 2   blend(op(x), op(x))                 levels and blend drawn anew
+    layer 3   op(blend(layer 2, picture))         the same op, a new level
+
+The layer is uniform over `layers`, the operation over `op_set`; both op(x) start from the crop x.
+Rule: probabilities are exact integers, never floats.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core.jit import inline, jit
+from mixbake.core.kernels import codes
+from mixbake.core.kernels.lanes import MICRO, exp2, log2
+from mixbake.core.kernels.words import CURSOR_WORDS, below, greatest, median, next_word, seek, uniform
+from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
+from mixbake.core.programs import Programs
+from mixbake.errors import UsageError
+from mixbake.recipes.tensor_law import write_op
+
+PUBLISHED, CONVEX = 0, 1
+_BLEND_WEIGHTS = (2, 2, 1, 1)
+"""Arithmetic, geometric 1/3 each; pixel, element 1/6 each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMix:
+    """LayerMix's parameters.
+
+    severity: m, 0 to 10 (paper: 8). beta: of the blends' Beta laws (paper: 3). op_set: a name in `OP_SETS`.
+    min_posterize_bits: least bits that posterize keeps; 0 is the published code's, and gives black pictures.
+    quirks: "published" repeats the code's slip in solarize_increasing (its threshold is 1 - the drawn
+    severity). layers: which samples are drawn. coefficients: "published" is the paper's pair of Beta laws,
+    "convex" is w ~ Beta(beta, beta) and 1 - w.
+    """
+
+    family: ClassVar[str] = "layermix"
+    symmetric: ClassVar[bool] = True
+    most: ClassVar[tuple[int, int, int]] = (5, 3, 2)
+
+    severity: float = 8
+    beta: float = 3
+    op_set: str = "layer12"
+    min_posterize_bits: int = 1
+    quirks: Literal["none", "published"] = "none"
+    layers: tuple[int, ...] = (1, 2, 3)
+    coefficients: Literal["published", "convex"] = "published"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
+        _require(0 < self.beta <= 100, f"beta {self.beta} is out of range: above 0, at most 100")
+        _require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
+        _require(0 <= self.min_posterize_bits <= 4, f"min-posterize-bits {self.min_posterize_bits}: must be 0 to 4")
+        _require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
+        known = set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
+        _require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
+        whole = self.coefficients == "published" or float(self.beta).is_integer()
+        _require(whole, f"convex coefficients need a whole beta, not {self.beta}")
+
+    @property
+    def uses_pictures(self) -> bool:
+        """Layer 3 mixes with a picture."""
+        return 3 in self.layers
+
+    @property
+    def gray_pictures(self) -> bool:
+        """The published code mixes with grayscale pictures."""
+        return True
+
+    def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
+        """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
+        rows = [self._op_row(op, size) for op in OP_SETS[self.op_set]]
+        steps = (table.lengths, table.do, table.sources, table.args, table.arities)
+        _draw(
+            key,
+            table.images,
+            table.numbers,
+            np.array(rows, np.int64),
+            np.array(self.layers, np.int64),
+            round(self.beta * MICRO),
+            PUBLISHED if self.coefficients == "published" else CONVEX,
+            self.min_posterize_bits,
+            steps,
+            table.provenance,
+            table.pictures,
+        )
+
+    def _op_row(self, op: str, size: int) -> tuple[int, int, int, int]:
+        """(operation, low, high, signed) for the kernel; ends of the level's law in 1e-6."""
+        low, high = tensor_range(op, severity=self.severity, size=size)
+        if op == "solarize_increasing" and self.quirks == "published":
+            # The code passes 1 - magnitude, where the magnitude is U(0.1, severity): mostly below zero.
+            low, high = sorted((100_000, round(self.severity * MICRO)))
+        return OPS[op], low, high, int(TENSOR_LAW[op].signed)
+
+
+def _require(good: bool, message: str) -> None:
+    if not good:
+        raise UsageError(message)
+
+
+@inline
+def _beta(cursor: NDArray[np.uint64], beta: int, upper: bool) -> int:
+    """Beta(β, 1) when upper, else Beta(1, β), in 1e-6: extreme of β uniforms, else U^(1/β)."""
+    if beta % MICRO == 0:
+        value = greatest(cursor, beta // MICRO)
+    else:
+        u = uniform(cursor, 1, MICRO) / MICRO
+        value = int(np.rint(exp2(log2(u) * (MICRO / beta)) * MICRO))
+    return value if upper else MICRO - value
+
+
+@inline
+def _coefficients(cursor: NDArray[np.uint64], beta: int, law: int) -> tuple[int, int]:
+    """(a, b) of an arithmetic or geometric blend, in 1e-6."""
+    if law == CONVEX:
+        w = median(cursor, beta // MICRO)
+        return w, MICRO - w
+    if below(cursor, 2) == 0:
+        return _beta(cursor, beta, True), _beta(cursor, beta, False)
+    return MICRO + _beta(cursor, beta, False), -_beta(cursor, beta, False)
+
+
+@inline
+def _choose_blend(cursor: NDArray[np.uint64]) -> int:
+    """Blend number with probabilities 1/3, 1/3, 1/6, 1/6."""
+    drawn = below(cursor, 6)
+    for blend in range(3):
+        drawn -= _BLEND_WEIGHTS[blend]
+        if drawn < 0:
+            return blend
+    return 3
+
+
+@inline
+def _write_blend(cursor: Any, steps: Any, provenance: Any, row: int, x1: int, x2: int, beta: int, law: int) -> int:
+    """Append a freshly drawn blend of registers x1, x2; returns the register it writes."""
+    lengths, do, sources, args, arities = steps
+    i = lengths[row]
+    blend = _choose_blend(cursor)
+    do[row, i] = codes.ARITHMETIC + blend
+    sources[row, i, 0], sources[row, i, 1] = x1, x2
+    arities[row, i] = 2
+    if blend < 2:
+        args[row, i, 0], args[row, i, 1] = _coefficients(cursor, beta, law)
+    else:
+        args[row, i, 0] = uniform(cursor, 0, MICRO)
+        args[row, i, 1] = np.int64(next_word(cursor) >> np.uint64(32))
+    blends, counts = provenance[4], provenance[5]
+    blends[row, counts[row]] = blend
+    counts[row] += 1
+    lengths[row] = i + 1
+    return i + 2
+
+
+@jit
+def _draw(
+    key: NDArray[np.uint64],
+    images: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    op_rows: NDArray[np.int64],
+    layers: NDArray[np.int64],
+    beta: int,
+    law: int,
+    min_bits: int,
+    steps: Any,
+    provenance: Any,
+    pictures: NDArray[np.int32],
+) -> None:
+    """Fill the programs of all rows, each from its own stream."""
+    cursor = np.zeros(CURSOR_WORDS, dtype=np.uint64)
+    for row in range(len(images)):
+        seek(cursor, key, images[row], numbers[row])
+        layer = layers[below(cursor, len(layers))]
+        op = op_rows[below(cursor, len(op_rows))]
+        provenance[0][row] = layer
+        current = write_op(cursor, steps, provenance, row, 0, op, min_bits)
+        if layer >= 2:
+            partner = write_op(cursor, steps, provenance, row, 0, op, min_bits)
+            current = _write_blend(cursor, steps, provenance, row, current, partner, beta, law)
+        if layer == 3:
+            current = _write_blend(cursor, steps, provenance, row, current, 1, beta, law)
+            write_op(cursor, steps, provenance, row, current, op, min_bits)
+        else:
+            pictures[row, 0] = -1

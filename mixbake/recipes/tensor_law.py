@@ -1,0 +1,92 @@
+"""The tensor law of levels: how LayerMix's published code turns a drawn level into a step.
+
+Shears hold the centre still, translations are sub-pixel, colour factors are 1 ± u.
+Rule: a level is drawn once per use, stored as drawn, and the step's arguments follow from it exactly.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core.jit import inline
+from mixbake.core.kernels import codes
+from mixbake.core.kernels.lanes import MICRO
+from mixbake.core.kernels.words import below, uniform
+from mixbake.core.ops import CENTRE, OPS
+
+_STEP_OF = {
+    "autocontrast": codes.AUTOCONTRAST,
+    "equalize": codes.EQUALIZE,
+    "posterize": codes.POSTERIZE,
+    "rotate": codes.ROTATE,
+    "solarize": codes.SOLARIZE,
+    "shear_x": codes.SHEAR_X,
+    "shear_y": codes.SHEAR_Y,
+    "translate_x": codes.TRANSLATE_X,
+    "translate_y": codes.TRANSLATE_Y,
+    "posterize_increasing": codes.POSTERIZE,
+    "solarize_increasing": codes.SOLARIZE,
+    "grayscale": codes.GRAYSCALE,
+    "color": codes.COLOR,
+    "contrast": codes.CONTRAST,
+    "brightness": codes.BRIGHTNESS,
+    "sharpness": codes.SHARPNESS,
+    "mirror": codes.MIRROR,
+    "invert": codes.INVERT,
+}
+_STEPS = np.array([_STEP_OF[op] for op in OPS], np.int64)
+_POSTERIZE, _POSTERIZE_INCREASING = OPS["posterize"], OPS["posterize_increasing"]
+_SOLARIZE, _SOLARIZE_INCREASING = OPS["solarize"], OPS["solarize_increasing"]
+_FIRST_COLOUR, _LAST_COLOUR = OPS["color"], OPS["sharpness"]
+
+
+@inline
+def _threshold(level: int) -> int:
+    """Least byte v with v/255 >= level/1e6, 0..256."""
+    return min(max((255 * level + MICRO - 1) // MICRO, 0), 256)
+
+
+@inline
+def _argument(op: int, level: int, min_bits: int) -> int:
+    """First argument of the step that `op` becomes at a level in 1e-6."""
+    if op == _POSTERIZE:
+        return max(level // MICRO, min_bits)
+    if op == _POSTERIZE_INCREASING:
+        return max(4 - level // MICRO, min_bits)
+    if op == _SOLARIZE:
+        return _threshold(level)
+    if op == _SOLARIZE_INCREASING:
+        return _threshold(MICRO - level)
+    if _FIRST_COLOUR <= op <= _LAST_COLOUR:
+        return MICRO + level
+    return level
+
+
+@inline
+def write_op(
+    cursor: NDArray[np.uint64], steps: Any, provenance: Any, row: int, source: int, op_row: Any, min_bits: int
+) -> int:
+    """Append `op(register source)` with a fresh level to a row; returns the register it writes.
+
+    op_row: int64[4] (operation, low, high, signed). steps: (lengths, do, sources, args, arities);
+    provenance: see `Programs.provenance`.
+    """
+    lengths, do, sources, args, arities = steps
+    _, ops, levels, counts, _, _ = provenance
+    op, low, high, signed = op_row[0], op_row[1], op_row[2], op_row[3]
+    level = uniform(cursor, low, high) if high > 0 else 0
+    if signed and below(cursor, 2) == 0:
+        level = -level
+    i, use = lengths[row], counts[row]
+    do[row, i] = _STEPS[op]
+    sources[row, i, 0] = source
+    args[row, i, 0] = _argument(op, level, min_bits)
+    arity = 0 if (high == 0 and _STEPS[op] != codes.AUTOCONTRAST) else 1
+    if _STEPS[op] == codes.SHEAR_X or _STEPS[op] == codes.SHEAR_Y:
+        args[row, i, 1] = CENTRE
+        arity = 2
+    arities[row, i] = arity
+    ops[row, use], levels[row, use] = op, level
+    counts[row], lengths[row] = use + 1, i + 1
+    return i + 2

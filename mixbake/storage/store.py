@@ -1,0 +1,221 @@
+"""Files that are either whole or absent, and the reading of them.
+
+Rule: nothing appears under its final name before every byte of it is on the disk. A file is written
+to a unique temporary in the same folder, hashed as it streams by, flushed, fsynced, renamed with
+`os.replace`, and the folder is fsynced. A process that dies in between leaves a `.tmp-*` file, which
+`remove_leftovers` knows by its name. Every OSError becomes a StorageError that says what to do.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.errors import Damage, StorageError
+
+R = TypeVar("R")
+Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
+
+BUFFER_BYTES = 1 << 20
+LEFTOVER = re.compile(r"\.tmp-\d+-[0-9a-f]{16}-.+", re.DOTALL)
+
+ADVICE = {
+    errno.ENOSPC: "free some space there, then run the same command again: what is finished is kept",
+    errno.EDQUOT: "free some of your quota there, then run the same command again: what is finished is kept",
+    errno.EFBIG: "choose a file system that holds larger files",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose a folder that you have the rights to, or change its rights",
+    errno.EPERM: "choose a folder that you have the rights to, or change its rights",
+    errno.ENOENT: "check that the path is right and was not removed meanwhile",
+    errno.ENOTDIR: "check the path: one of its parents is a file",
+    errno.EISDIR: "check the path: a folder stands where a file belongs",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then run the same command again",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+ADVICE_OTHERWISE = "check the disk or the mount, then run the same command again: what is finished is kept"
+
+TRANSIENT = frozenset(
+    {
+        errno.EIO,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENOTCONN,
+    }
+)
+
+
+def storage_error(doing: str, path: Path, error: OSError) -> StorageError:
+    """Turn `error`, met while `doing` ("write", "read", ...) the file `path`, into one that says what to do."""
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot {doing} {path}: {reason}; {ADVICE.get(error.errno or 0, ADVICE_OTHERWISE)}")
+
+
+@contextmanager
+def _explained(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(doing, path, error) from error
+
+
+def temporary_path(path: Path) -> Path:
+    """Make up a name beside `path` that no file has and that `remove_leftovers` recognises."""
+    return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}")
+
+
+class HashingWriter:
+    """A sequential writer that hashes and counts what passes; made by `publishing` only."""
+
+    __slots__ = ("_digest", "_file", "_path", "size")
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._file = open(descriptor, "wb", buffering=BUFFER_BYTES)  # noqa: SIM115 - closed by `settle` or `abandon`
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of everything written so far, as 64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def write(self, buffer: Buffer) -> None:
+        """Append `buffer`: bytes, a memoryview or a uint8 array of any shape, C-contiguous (else TypeError).
+
+        `size` is then the offset of the next byte. Raises StorageError when the disk refuses.
+        """
+        view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
+        if not view.nbytes:
+            return
+        octets = view.cast("B")
+        try:
+            self._file.write(octets)
+        except OSError as error:
+            raise storage_error("write", self._path, error) from error
+        self._digest.update(octets)
+        self.size += octets.nbytes
+
+    def settle(self) -> None:
+        """Bring every byte to the disk and close."""
+        with _explained("write", self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close; what the disk refuses now is of no interest any more."""
+        with suppress(OSError):
+            self._file.close()
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[HashingWriter]:
+    """Write `path` as a stream; it appears, whole, when the block ends without an exception.
+
+    On any exception the temporary is removed and `path` is as before. The writer's `sha256` and
+    `size` stay readable afterwards. Raises StorageError.
+    """
+    temporary = temporary_path(path)
+    with _explained("create", path):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    writer = HashingWriter(path, descriptor)
+    try:
+        yield writer
+        writer.settle()
+        with _explained("publish", path):
+            temporary.replace(path)
+            _fsync_folder(path.parent)
+    except BaseException:
+        writer.abandon()
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def publish_bytes(path: Path, data: bytes) -> None:
+    """Write a small file whole or not at all, replacing what was there. Raises StorageError."""
+    with publishing(path) as writer:
+        writer.write(data)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE mounts have no fsync of folders: the rename is all that they offer.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporaries of dead builds below `folder`; returns how many there were.
+
+    Goes by the name alone: call it under the folder's lock, before any worker starts.
+    """
+    removed = 0
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if LEFTOVER.fullmatch(name)):
+            with _explained("remove", path):
+                path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def retrying(read: Callable[[], R], path: Path, *, attempts: int = 3, pause: float = 0.1) -> R:
+    """Return `read()`, tried again when a disk or a network mount hiccups.
+
+    `pause` is in seconds and doubles. Raises StorageError at once for an error that stays (no such
+    file, no rights), and after `attempts` for one that could have passed (EIO, ESTALE, ...).
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in TRANSIENT or attempt == attempts:
+                raise storage_error("read", path, error) from error
+            time.sleep(pause * 2 ** (attempt - 1))
+    raise ValueError(f"attempts must be at least 1, not {attempts}")
+
+
+def sha256_file(path: Path) -> tuple[str, int]:
+    """SHA-256 (64 hexadecimal digits) and length in bytes of a file. Raises StorageError."""
+
+    def read() -> tuple[str, int]:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+
+    return retrying(read, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read the value in a JSON file. Raises StorageError when it cannot be read, Damage when it is not JSON."""
+    data = retrying(path.read_bytes, path)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise Damage(f"{path} is not JSON ({error}): restore it from a copy, or bake into a new folder") from error
+
+
+def canonical_json(value: object) -> bytes:
+    """Spell `value` in the one way: sorted keys, no spaces, ASCII. ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")

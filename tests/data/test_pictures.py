@@ -1,0 +1,497 @@
+"""Mixing sets: one file, the same wherever it is prepared, never stale, never silently damaged."""
+
+import itertools
+import json
+import os
+import pickle
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from mixbake.data.pictures import LONGEST, PictureSet, open_pictures, prepare, prepared_side, resized
+from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
+
+quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Nested pictures of several shapes and formats, sorted differently by folder and by path."""
+    root = tmp_path / "mixing"
+    shapes = {
+        "b.png": (50, 70),
+        "a/z.png": (70, 50),
+        "a-b/c.PNG": (40, 40),
+        "a/deep/er.jpg": (90, 60),
+        "é.bmp": (37, 300),
+    }
+    for seed, (name, (height, width)) in enumerate(shapes.items()):
+        save(root / name, noise(height, width, seed))
+    return root
+
+
+def pixels_of(pictures: PictureSet) -> dict[str, bytes]:
+    return {name: pictures.picture(i).tobytes() for i, name in enumerate(pictures.names)}
+
+
+# ── What is stored ────────────────────────────────────────────────────────────────────────────────
+
+
+def triangle(length: int, target: int) -> NDArray[np.float64]:
+    """The antialiased bilinear filter as a float matrix[target, length]: a triangle around each centre."""
+    scale = length / target
+    reach = max(scale, 1.0)
+    centres = (np.arange(target) + 0.5) * scale
+    taps = np.maximum(0, 1 - abs(np.arange(length) + 0.5 - centres[:, None]) / reach)
+    return taps / taps.sum(axis=1, keepdims=True)
+
+
+@quick
+@given(height=st.integers(1, 300), width=st.integers(1, 300), side=st.sampled_from([1, 7, 36, 110]))
+def test_a_picture_is_the_antialiased_resize_of_its_central_cut(height: int, width: int, side: int) -> None:
+    image = noise(height, width, height * 1000 + width)
+    tall, wide = min(height, LONGEST * width), min(width, LONGEST * height)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    short = min(tall, wide)
+    down, across = triangle(tall, tall * side // short), triangle(wide, wide * side // short)
+    expected = np.einsum("ij,jkc,lk->ilc", down, image[top : top + tall, left : left + wide], across)
+
+    result = resized(image, side=side, gray=False)
+
+    assert result.shape == expected.shape
+    assert min(result.shape[:2]) == side
+    assert max(result.shape[:2]) <= LONGEST * side
+    # Each pass rounds once, so the two together are off by one at most.
+    assert abs(result - expected).max() <= 1.01
+
+
+@quick
+@given(height=st.integers(1, 120), width=st.integers(1, 120), side=st.sampled_from([9, 36]))
+def test_the_vertical_pass_comes_first_whatever_the_shape(height: int, width: int, side: int) -> None:
+    image = noise(height, width, height * 1000 + width)[: LONGEST * width, : LONGEST * height]
+    picture = Image.fromarray(image)
+    short = min(picture.size)
+    high, wide = picture.height * side // short, picture.width * side // short
+    first = picture.resize((picture.width, high), Image.Resampling.BILINEAR)
+    expected = np.asarray(first.resize((wide, high), Image.Resampling.BILINEAR))
+
+    if max(height, width) <= LONGEST * min(height, width):  # a cut one is another picture
+        assert np.array_equal(resized(image, side=side, gray=False), expected)
+
+
+def test_gray_is_luma_of_the_resized_colours(folder: Path, tmp_path: Path) -> None:
+    colour = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    gray = prepare(str(folder), tmp_path / "out", size=32, gray=True)
+
+    assert (colour.channels, gray.channels) == (3, 1)
+    assert gray.names == colour.names
+    for i in range(len(gray)):
+        luma = (colour.picture(i).astype(np.int64) @ [19595, 38470, 7471] + 0x8000) >> 16
+        assert np.array_equal(gray.picture(i)[..., 0], luma)
+
+
+@pytest.mark.parametrize(("size", "side"), [(1, 1), (16, 18), (32, 36), (64, 72), (65, 74), (96, 110), (224, 256)])
+def test_the_short_side_leaves_room_for_a_crop(size: int, side: int) -> None:
+    assert prepared_side(size) == side >= size
+
+
+def test_columns_agree_with_each_other_and_with_the_file(folder: Path, tmp_path: Path) -> None:
+    pictures = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+
+    assert pictures.names == ("a-b/c.PNG", "a/deep/er.jpg", "a/z.png", "b.png", "é.bmp")
+    assert pictures.path == (tmp_path / "out" / f"{pictures.digest[:16]}.pictures").resolve()
+    assert (pictures.shapes.dtype, pictures.offsets.dtype, pictures.pixels.dtype) == (np.int32, np.int64, np.uint8)
+    assert pictures.skipped == ()
+    assert pictures.side == 36
+    for i, (offset, (height, width)) in enumerate(zip(pictures.offsets, pictures.shapes, strict=True)):
+        assert pictures.picture(i).shape == (height, width, 3)
+        assert pictures.picture(i).ravel()[0] == pictures.pixels[offset]
+    assert pictures.picture(len(pictures) - 1).tobytes() == pictures.pixels[pictures.offsets[-1] :].tobytes()
+    assert pictures.path.read_bytes().endswith(pictures.pixels.tobytes())
+    for outside in (-1, len(pictures)):
+        with pytest.raises(IndexError, match=str(outside)):
+            pictures.picture(outside)
+
+
+def test_pixels_begin_on_a_page_and_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    pictures = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+
+    assert (pictures.path.stat().st_size - pictures.pixels.size) % 4096 == 0
+    with pytest.raises(ValueError, match="read-only"):
+        pictures.picture(0)[0, 0] = 1
+
+
+# ── The same everywhere ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_file_depends_on_neither_place_nor_time_nor_threads(folder: Path, tmp_path: Path, gray: bool) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    elsewhere = tmp_path / "other place" / "set"
+    shutil.copytree(folder, elsewhere, copy_function=shutil.copyfile)
+    os.utime(elsewhere / "b.png", (1, 1))
+
+    first = prepare(str(folder), tmp_path / "1", size=32, gray=gray, jobs=1)
+    second = prepare(str(elsewhere), tmp_path / "2", size=32, gray=gray, jobs=3)
+
+    assert first.path.name == second.path.name
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert str(tmp_path).encode() not in first.path.read_bytes()
+
+
+def test_a_second_preparation_reuses_the_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"")
+    first = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    written = first.path.stat()
+    calls: list[tuple[int, int]] = []
+
+    again = prepare(str(folder), tmp_path / "out", size=32, gray=False, progress=lambda *call: calls.append(call))
+
+    assert again == first
+    assert (again.path.stat().st_ino, again.path.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert calls == []
+
+
+def other_pixels(path: Path) -> None:
+    """Change a picture and nothing else: same length, same time of change."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x80
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "pixels": lambda root: other_pixels(root / "é.bmp"),
+    "renamed": lambda root: (root / "b.png").rename(root / "c.png"),
+    "added": lambda root: save(root / "new.png", noise(40, 40, 9)),
+    "removed": lambda root: (root / "b.png").unlink(),
+    "swapped": lambda root: (
+        (root / "b.png").rename(root / "t"),
+        (root / "a/z.png").rename(root / "b.png"),
+        (root / "t").rename(root / "a/z.png"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_the_pictures_gives_another_file(folder: Path, tmp_path: Path, change: str) -> None:
+    before = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    CHANGES[change](folder)
+    after = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+
+    assert after.digest != before.digest
+    assert pixels_of(after) == pixels_of(prepare(str(folder), tmp_path / "fresh", size=32, gray=False))
+    assert pixels_of(after) != pixels_of(before)
+
+
+def test_sizes_and_gray_live_side_by_side(folder: Path, tmp_path: Path) -> None:
+    made = [
+        prepare(str(folder), tmp_path / "out", size=size, gray=gray)
+        for size, gray in itertools.product((32, 64), (False, True))
+    ]
+
+    assert len({pictures.digest for pictures in made}) == 4
+    assert [(pictures.side, pictures.channels) for pictures in made] == [(36, 3), (36, 1), (72, 3), (72, 1)]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {pictures.path.name for pictures in made}
+
+
+def test_a_picture_that_changes_meanwhile_is_refused(folder: Path, tmp_path: Path) -> None:
+    def meddle(done: int, _total: int) -> None:
+        if done == 1:
+            other_pixels(folder / "é.bmp")
+
+    with pytest.raises(PlanDiffers, match=r"é\.bmp"):
+        prepare(str(folder), tmp_path / "out", size=32, gray=False, progress=meddle)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_progress_counts_every_picture_in_order(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"x")
+    calls: list[tuple[int, int]] = []
+    prepare(str(folder), tmp_path / "out", size=32, gray=False, jobs=2, progress=lambda *call: calls.append(call))
+    assert calls == [(done, 6) for done in range(1, 7)]
+
+
+# ── Sharing ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pickle_is_small_and_opens_once_a_process(folder: Path, tmp_path: Path) -> None:
+    pictures = prepare(str(folder), tmp_path / "out", size=224, gray=False)
+    pickled = pickle.dumps(pictures)
+
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled) is pickle.loads(pickled)
+    assert pickle.loads(pickled) == pictures
+
+
+CHILD = """
+import hashlib, pickle, sys
+pictures = pickle.load(sys.stdin.buffer)
+print(hashlib.sha256(b"".join(pictures.picture(i).tobytes() for i in range(len(pictures)))).hexdigest())
+"""
+
+
+def test_another_process_in_another_folder_sees_the_same_pixels(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = prepare("mixing", Path("out"), size=32, gray=False)
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD], input=pickle.dumps(pictures), capture_output=True, check=True, cwd="/"
+    )
+    assert child.stdout.decode().strip() == pictures.pixels_sha256
+
+
+def test_a_pickle_of_a_file_that_was_replaced_is_refused(folder: Path, tmp_path: Path) -> None:
+    pictures = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    pickled = pickle.dumps(pictures)
+    shutil.copyfile(prepare(str(folder), tmp_path / "out", size=32, gray=True).path, pictures.path)
+    with pytest.raises(Damage, match=pictures.path.name):
+        pickle.loads(pickled)
+
+
+HUNGRY = """
+import resource, sys
+from pathlib import Path
+from mixbake.data.pictures import prepare
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepare(sys.argv[1] + "/one", Path(sys.argv[2]), size=32, gray=False, jobs=2)
+before = peak()
+prepare(sys.argv[1] + "/many", Path(sys.argv[2]), size=32, gray=False, jobs=2)
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+    big = np.zeros((2000, 2000, 3), dtype=np.uint8)  # 12 MB each once decoded
+    save(tmp_path / "one/0.png", big)
+    for i in range(16):
+        save(tmp_path / f"many/{i}.png", big + np.uint8(i))
+    child = subprocess.run(
+        [sys.executable, "-c", HUNGRY, str(tmp_path), str(tmp_path / "out")], capture_output=True, check=True
+    )
+    scale = 1 if sys.platform == "darwin" else 1024
+    assert int(child.stdout) * scale < 100e6  # all sixteen together would be 192 MB
+
+
+# ── Damage ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@quick
+@given(place=st.floats(0, 1, exclude_max=True), early=st.booleans(), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_found_and_the_file_named(tmp_path: Path, place: float, early: bool, bit: int) -> None:
+    if not (tmp_path / "mixing").exists():
+        save(tmp_path / "mixing/a.png", noise(36, 36))
+    whole = prepare(str(tmp_path / "mixing"), tmp_path / "out", size=32, gray=False)
+    data = bytearray(whole.path.read_bytes())
+    data[int(place * (600 if early else len(data)))] ^= 1 << bit
+    damaged = tmp_path / "damaged.pictures"
+    damaged.write_bytes(data)
+
+    with pytest.raises(Damage, match=r"damaged\.pictures"):
+        open_pictures(damaged, check=True)
+
+
+@pytest.mark.parametrize("length", [0, 10, 40, 1000, 4095, 4096, -1, +1])
+def test_a_file_of_another_length_does_not_open(folder: Path, tmp_path: Path, length: int) -> None:
+    data = prepare(str(folder), tmp_path / "out", size=32, gray=False).path.read_bytes()
+    other = tmp_path / "other.pictures"
+    other.write_bytes(data + b"x" if length > 0 and length == 1 else data[:length])
+    with pytest.raises(Damage, match=r"other\.pictures"):
+        open_pictures(other)
+
+
+FORGERIES: dict[str, dict[str, object]] = {
+    "too tall": {"shapes": [[36, 37000]]},
+    "negative": {"shapes": [[-36, -36]]},
+    "other side": {"side": 35},
+    "five channels": {"channels": 5},
+    "huge": {"shapes": [[2**40, 36]]},
+    "no shapes": {"shapes": [], "names": []},
+    "more names": {"names": ["a", "b"]},
+    "no numbers": {"shapes": "many"},
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_header_with_a_right_digest_does_not_open(tmp_path: Path, forgery: str) -> None:
+    from mixbake.data import pictures as module
+
+    save(tmp_path / "mixing/a.png", noise(36, 36))
+    whole = prepare(str(tmp_path / "mixing"), tmp_path / "out", size=32, gray=False)
+    header, start, _ = module._read_header(whole.path)
+    forged = json.dumps(json.loads(header) | FORGERIES[forgery], sort_keys=True, separators=(",", ":")).encode()
+    path = tmp_path / "forged.pictures"
+    path.write_bytes(module._preamble(forged)[0] + whole.path.read_bytes()[start:])
+    with pytest.raises(Damage, match=r"forged\.pictures"):
+        open_pictures(path)
+
+
+def test_a_damaged_file_is_prepared_again(folder: Path, tmp_path: Path) -> None:
+    path = prepare(str(folder), tmp_path / "out", size=32, gray=False).path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    assert prepare(str(folder), tmp_path / "out", size=32, gray=False).path.read_bytes() == whole
+
+
+def test_a_missing_file_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"none\.pictures"):
+        open_pictures(tmp_path / "none.pictures")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from mixbake.data.pictures import prepare
+print("ready", flush=True)
+while True:
+    for gray in (False, True):
+        for path in Path(sys.argv[2]).glob("*.pictures"):
+            path.unlink()
+        prepare(sys.argv[1], Path(sys.argv[2]), size=224, gray=gray, jobs=2)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.003, 0.03, 0.2])
+def test_a_kill_never_leaves_a_partial_file_under_a_final_name(folder: Path, tmp_path: Path, delay: float) -> None:
+    out = tmp_path / "out"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(out)], stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout
+        child.stdout.readline()
+        time.sleep(delay)
+        child.send_signal(signal.SIGKILL)
+    for path in out.glob("*.pictures"):
+        open_pictures(path, check=True)
+    after = prepare(str(folder), out, size=224, gray=False)
+    assert after.path.read_bytes() == prepare(str(folder), tmp_path / "calm", size=224, gray=False).path.read_bytes()
+
+
+def test_a_full_disk_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
+        with pytest.raises(StorageError, match="mixing"):
+            prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# ── Which pictures ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_unreadable_pictures_are_passed_over_and_listed(folder: Path, tmp_path: Path) -> None:
+    whole = prepare(str(folder), tmp_path / "whole", size=32, gray=False)
+    (folder / "a/empty.png").write_bytes(b"")
+    (folder / "zz.jpg").write_bytes((folder / "a/deep/er.jpg").read_bytes()[:700])
+    some = prepare(str(folder), tmp_path / "some", size=32, gray=False, jobs=2)
+
+    assert [name for name, _ in some.skipped] == ["a/empty.png", "zz.jpg"]
+    assert all(reason for _, reason in some.skipped)
+    assert pixels_of(some) == pixels_of(whole)
+    assert open_pictures(some.path).skipped == some.skipped
+
+
+def test_other_and_hidden_files_do_not_exist(folder: Path, tmp_path: Path) -> None:
+    before = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "a/LICENSE").write_text("no picture")
+    save(folder / ".thumbnails/x.png", noise(8, 8))
+    (folder / "._b.png").write_bytes(b"resource fork")
+    assert prepare(str(folder), tmp_path / "out", size=32, gray=False) == before
+
+
+def test_nothing_to_mix_with_is_a_usage_error(tmp_path: Path) -> None:
+    empty, broken, file = tmp_path / "empty", tmp_path / "broken", tmp_path / "file.png"
+    empty.mkdir()
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"x")
+    save(file, noise(8, 8))
+    for spec in (empty, broken, file, tmp_path / "absent"):
+        with pytest.raises(UsageError, match="mixing set"):
+            prepare(str(spec), tmp_path / "out", size=32, gray=False)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 10**6}, {"jobs": 0}])
+def test_impossible_numbers_are_usage_errors(folder: Path, tmp_path: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=str(*wrong.values())):
+        prepare(str(folder), tmp_path / "out", gray=False, **{"size": 32, **wrong})
+
+
+def test_links_are_followed(folder: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for child in folder.iterdir():
+        (linked / child.name).symlink_to(child)
+    first = prepare(str(folder), tmp_path / "out", size=32, gray=False)
+    assert prepare(str(linked), tmp_path / "out", size=32, gray=False) == first
+
+
+LOOPS: dict[str, Callable[[Path], object]] = {
+    "up": lambda root: (root / "a/up").symlink_to(root),
+    "self": lambda root: (root / "self.png").symlink_to(root / "self.png"),
+    "nowhere": lambda root: (root / "gone.png").symlink_to(root / "absent"),
+    "pipe": lambda root: os.mkfifo(root / "pipe.png"),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_links_that_loop_or_lead_nowhere_are_refused(folder: Path, tmp_path: Path, loop: str) -> None:
+    LOOPS[loop](folder)
+    with pytest.raises(UsageError, match="link"):
+        prepare(str(folder), tmp_path / "out", size=32, gray=False)
+
+
+def test_fractals_win_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXBAKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "fractals/mine.png", noise(40, 40))
+
+    drawn = prepare("fractals:count=3", tmp_path / "out", size=32, gray=True)
+    fewer = prepare("fractals:count=2", tmp_path / "out", size=32, gray=True)
+
+    assert drawn.names == ("fractal-000000.png", "fractal-000001.png", "fractal-000002.png")
+    assert fewer.names == drawn.names[:2]
+    assert drawn.shapes.tolist() == [[36, 36]] * 3
+    assert prepare("./fractals", tmp_path / "out", size=32, gray=True).names == ("mine.png",)
+
+
+def test_a_misspelt_fractals_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="count"):
+        prepare("fractals:number=3", tmp_path / "out", size=32, gray=True)
+
+
+@pytest.mark.skipif("MIXBAKE_DATA" not in os.environ, reason="MIXBAKE_DATA names no folder of pictures")
+def test_real_pictures(tmp_path: Path) -> None:
+    source = Path(os.environ["MIXBAKE_DATA"], "fractals")
+    pictures = prepare(str(source), tmp_path, size=224, gray=True, jobs=2)
+    assert len(pictures) == len(list(source.rglob("*.jpg")))
+    assert not pictures.skipped
