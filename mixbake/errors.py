@@ -31,6 +31,10 @@ class MissingExtra(UsageError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: run  pip install '.[{extra}]'  in the checkout")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
 
 
 class TooManySkipped(MixbakeError):

@@ -239,7 +239,7 @@ def _require_a_way_to_kill() -> None:
         )
 
 
-class _Pool(ProcessPoolExecutor):  # type: ignore[misc] - joblib has no types
+class _Pool(ProcessPoolExecutor):  # type: ignore[misc]  # joblib has no types
     """loky's pool with an end that does not depend on what it was doing."""
 
     def kill(self) -> None:

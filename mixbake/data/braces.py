@@ -4,6 +4,7 @@ Rule: every part of a pattern must name at least one file; a part that matches n
 """
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def _first_braces(text: str) -> tuple[int, int, list[str]] | None:
 
 def _choices(text: str, edges: list[int]) -> list[str]:
     """What stands between the edges, or the numbers of a range; empty where the braces do not expand."""
-    items = [text[left + 1 : right] for left, right in zip(edges, edges[1:], strict=False)]
+    items = [text[left + 1 : right] for left, right in itertools.pairwise(edges)]
     if len(items) > 1:
         return items
     numbers = _RANGE.fullmatch(items[0])
@@ -88,9 +89,8 @@ def _files(part: str, pattern: str) -> list[Path]:
     path = Path(os.path.normpath(Path(part).absolute()))
     if path.is_file():
         return [path]
-    found = (
-        [Path(name) for name in sorted(glob.glob(str(path))) if Path(name).is_file()] if glob.has_magic(part) else []
-    )
+    names = glob.glob(str(path)) if glob.has_magic(part) else []  # noqa: PTH207  Path.glob takes no absolute pattern
+    found = [Path(name) for name in sorted(names) if Path(name).is_file()]
     if not found:
         raise UsageError(f"there is no tar {part!r}, named by {pattern!r}: check the path and the range")
     return found

@@ -41,7 +41,10 @@ _HARMLESS = (
     "Invalid SOS parameters",
     "bad ICC marker",
 )
-"""libjpeg warnings about files whose pixels are all there (ImageNet has some): Pillow decodes those."""
+"""libjpeg warnings about files whose pixels are all there, as photo collections have them: Pillow decodes those."""
+
+_LOST_SECTOR = bytes(64)
+"""Zeros where a scan should be: what is left of a disk error. JPEG has no checksum; other changes can pass."""
 
 _REFUSED_MODES = {
     "F": "floating-point pixels have no agreed white: store it with 8 or 16 bits",
@@ -135,11 +138,17 @@ def _decode_fast_jpeg(data: bytes) -> Pixels | None:
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
-        if any(warning in str(error) for warning in _HARMLESS):
+        if _is_harmless(str(error), data):
             return None
         raise DecodeError(f"damaged JPEG: {_one_line(error)}") from error
     orientation = jpeg_orientation(data)
     return pixels if orientation == AS_STORED else upright(pixels, orientation)
+
+
+def _is_harmless(warning: str, data: bytes) -> bool:
+    """Whether libjpeg only grumbles: zeros within the last scan, too, end as leftover bytes."""
+    scan = data.rfind(b"\xff\xda")
+    return any(text in warning for text in _HARMLESS) and data.find(_LOST_SECTOR, scan) < 0
 
 
 # ── Pillow ────────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +164,7 @@ def _decode_by_pillow(data: bytes, background: Colour) -> Pixels:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     """Pillow's view of `data`, size checked; whatever goes wrong in the body, too, becomes a DecodeError."""
     if not data:
         raise DecodeError("empty file")
@@ -187,7 +196,7 @@ def _strict_and_quiet() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def _orientation(data: bytes, image: Image.Image) -> int:
+def _orientation(data: bytes, image: ImageFile.ImageFile) -> int:
     """Orientation still to be applied; Pillow turns TIFF by itself."""
     if data.startswith(_JPEG):
         return jpeg_orientation(data)
@@ -195,7 +204,7 @@ def _orientation(data: bytes, image: Image.Image) -> int:
     return exif_orientation(exif) if isinstance(exif, bytes) and image.format != "TIFF" else AS_STORED
 
 
-def _settle_png_transparency(image: Image.Image) -> None:
+def _settle_png_transparency(image: ImageFile.ImageFile) -> None:
     """Bring PNG's transparent colour to the scale of the pixels that Pillow is about to make."""
     key = image.info.get("transparency")
     if image.format != "PNG" or not image.tile or key is None:
@@ -206,7 +215,7 @@ def _settle_png_transparency(image: Image.Image) -> None:
     image.info["transparency"] = key * _PNG_GRAY_STEPS[raw_mode] if raw_mode in _PNG_GRAY_STEPS else key
 
 
-def _rgb(image: Image.Image, background: Colour) -> Pixels:
+def _rgb(image: ImageFile.ImageFile, background: Colour) -> Pixels:
     if image.mode in _REFUSED_MODES:
         raise DecodeError(_REFUSED_MODES[image.mode])
     if image.mode in _GRAY16_MODES:
@@ -216,15 +225,15 @@ def _rgb(image: Image.Image, background: Colour) -> Pixels:
     return np.array(image.convert("RGB"))
 
 
-def _scaled_gray(image: Image.Image, background: Colour) -> Pixels:
+def _scaled_gray(image: ImageFile.ImageFile, background: Colour) -> Pixels:
     """16-bit gray to RGB: round(value · 255 / 65535), inverted where a TIFF stores white as zero."""
     tags = getattr(image, "tag_v2", {})
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if 12 in tags.get(_TIFF_BITS, ()) or values.min() < 0 or values.max() > 65535:
         raise DecodeError("gray values are not 16-bit from black 0 to white 65535: store it with 8 or 16 bits")
     if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = 65535 - values
-    gray = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    gray = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     pixels = np.repeat(gray[:, :, None], 3, axis=2)
     if "transparency" in image.info:
         pixels[values == image.info["transparency"]] = background

@@ -8,6 +8,7 @@ Rule: the rows only name files; nothing in them is fetched or run.
 
 import csv
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mixbake.data.listing import Entry, Listing
 from mixbake.data.names import MAX_CLASSES, Row, numbered_classes, sorted_listing
-from mixbake.errors import UsageError
+from mixbake.errors import StorageError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,11 @@ class ListSource:
         rows: list[Row] = []
         missing = []
         for path, label in zip(paths, labels, strict=True):
-            try:
-                size = os.stat(path).st_size  # noqa: PTH116  a Path a file would double the time
-            except OSError:
+            size = _size(path)
+            if size is None:
                 missing.append(path)
-                continue
-            rows.append((path[len(self.root) + 1 :], size, 0, label))
+            else:
+                rows.append((path[len(self.root) + 1 :], size, 0, label))
         if missing:
             raise UsageError(f"{self.file!r} names {len(missing)} missing files, first {missing[0]!r}: mend the list")
         return sorted_listing(spec=self.spec, classes=classes, rows=rows)
@@ -59,6 +59,17 @@ def open_list(spec: str) -> ListSource:
     inside = all(path.startswith(f"{home}/") for path in paths)
     root = home if inside else os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120  strings
     return ListSource(spec=spec, file=str(file), root=root.rstrip("/"))
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a plain file; None where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  a Path a file would double the time
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"{path!r} cannot be read: {error.strerror}: check the disk and the permissions") from error
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _read_rows(file: Path) -> tuple[list[str], list[str]]:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from mixbake.core.jit import inline, jit
 
+Field = NDArray[np.float32]
+
 VARIATIONS = (
     "linear", "sinusoidal", "spherical", "swirl", "horseshoe", "bent", "fisheye", "bubble",
     "polar", "handkerchief", "heart", "disc", "spiral", "hyperbolic", "diamond", "julia",
@@ -234,19 +236,31 @@ def _scatter(
                 histogram[int(row), int(column), 1] += np.float32(colour)
 
 
-def render_flame(rng: np.random.Generator, flame: Flame, side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def render_flame(rng: np.random.Generator, flame: Flame, side: int) -> tuple[Field, Field]:
     """Play the game and look at where most points fall.
 
     Returns the tone-mapped density in [0, 1] and the mean colour in [0, 1], both float32 side×side.
     """
-    points = np.empty((max(1 << 14, 3 * side * side // (flame.symmetry + 2)), 3))
     state, zoom = np.uint64(rng.integers(1, 2**63)), rng.uniform(0.7, 1.05)
+    # Small pictures are drawn finer and averaged, or every thin line would fill whole pixels.
+    finer = max(1, 256 // side)
+    fine = finer * side
+    points = np.empty((max(1 << 14, 3 * fine * fine // (flame.symmetry + 2)), 3))
     _play(flame.affine, flame.kinds, flame.weights, flame.colours, flame.picks, state, points)
-    histogram = np.zeros((side, side, 2), np.float32)
+    histogram = np.zeros((fine, fine, 2), np.float32)
     _scatter(points, _turns(flame.symmetry), _frame(points, flame.symmetry, zoom), histogram)
     smooth = _soften(histogram)
-    colour = smooth[..., 1] / np.maximum(smooth[..., 0], np.float32(1e-6))
-    return _tone(smooth[..., 0]), np.asarray(colour, dtype=np.float32)
+    colour: Field = np.divide(smooth[..., 1], np.maximum(smooth[..., 0], np.float32(1e-6)), dtype=np.float32)
+    density = _tone(smooth[..., 0])
+    cover = _mean(density, finer)
+    tint: Field = np.divide(_mean(colour * density, finer), np.maximum(cover, np.float32(1e-6)), dtype=np.float32)
+    return cover, tint
+
+
+def _mean(field: Field, factor: int) -> Field:
+    """Means over factor×factor pixels."""
+    side = len(field) // factor
+    return np.asarray(field.reshape(side, factor, side, factor).mean(axis=(1, 3)), dtype=np.float32)
 
 
 def _frame(points: NDArray[np.float64], symmetry: int, zoom: float) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ COUNTS = (1, 100_000)
 SIDES = (16, 2048)
 
 TRIES = 24
-"""Draws per number; about one in three is weak, so the last one is reached for no number in practice."""
+"""Draws per number; about two in five are weak, so the last one is reached for no number in practice."""
 
 _MARK = "mixbake"
 

@@ -12,7 +12,7 @@ import numpy as np
 from mixbake.data.listing import Listing
 from mixbake.errors import UsageError
 
-PICTURE_SUFFIXES = frozenset("jpg jpeg jpe png bmp webp gif tif tiff ppm pgm pbm".split())
+PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "png", "bmp", "webp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"})
 
 MAX_CLASSES = 1_000_000
 """Labels given as numbers are below this: one wild label would otherwise create millions of classes."""
@@ -42,7 +42,7 @@ def check_distinct(names: Iterable[str]) -> None:
     for name in names:
         normal = name if name.isascii() else unicodedata.normalize("NFC", name)
         if normal in seen:
-            raise UsageError(f"two images have the same name, {ascii(seen[normal])} and {ascii(name)}: rename one")
+            raise UsageError(f"two images have the same name, {seen[normal]!a} and {name!a}: rename one")
         seen[normal] = name
 
 

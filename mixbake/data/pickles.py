@@ -19,7 +19,7 @@ from mixbake.errors import UsageError
 Integers = NDArray[np.integer[Any]]
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """The file asks for something that plain data does not need."""
 
 
@@ -72,20 +72,24 @@ def read_plain_pickle(data: bytes, name: str) -> object:
     Python 2's `str` comes as latin-1 text; arrays come as PickledArray. Raises UsageError, which calls the
     file `name`, for anything but plain data and integer arrays, naming the global or opcode it refused.
     """
-    machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "STOP":
-                break
-            if opcode.name not in _OPCODES:
-                raise _Refused(f"it uses the pickle opcode {opcode.name}")
-            _OPCODES[opcode.name](machine, argument)
-        (value,) = machine.stack
-    except _Refused as refusal:
+        value = _follow(data)
+    except _RefusedError as refusal:
         raise UsageError(f"{name!r} is refused, nothing in it was run: {refusal}: get the official archive") from None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise UsageError(f"{name!r} is a damaged pickle ({error}): get the official archive again") from error
-    return cast(object, value)
+    return value
+
+
+def _follow(data: bytes) -> object:
+    """Take the file's opcodes one by one; returns what is left on the stack."""
+    machine = _Machine()
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name not in _OPCODES:
+            raise _RefusedError(f"it uses the pickle opcode {opcode.name}")
+        _OPCODES[opcode.name](machine, argument)
+    (value,) = machine.stack
+    return cast("object", value)
 
 
 # ── arrays, as numpy writes them ──────────────────────────────────────────────────────────────────
@@ -98,14 +102,18 @@ def _empty_array(*_: object) -> PickledArray:
 def _dtype(code: str | bytes, *_: object) -> _Dtype:
     code = _text(code)
     if code not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"):
-        raise _Refused(f"it holds an array of type {code!r}")
+        raise _RefusedError(f"it holds an array of type {code!r}")
     return _Dtype(code)
 
 
 def _encoded(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise _Refused(f"it encodes text as {encoding!r}")
+        raise _RefusedError(f"it encodes text as {encoding!r}")
     return text.encode("latin-1")
+
+
+def _empty_bytes() -> bytes:
+    return b""
 
 
 def _array_of_buffer(raw: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: str) -> PickledArray:
@@ -113,7 +121,7 @@ def _array_of_buffer(raw: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ..
 
 
 def _nameless(*_: object) -> None:
-    raise _Refused("it calls something that is no function")
+    raise _RefusedError("it calls something that is no function")
 
 
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -123,6 +131,7 @@ _CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "ndarray"): _nameless,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encoded,
+    ("__builtin__", "bytes"): _empty_bytes,
 }
 """Global name -> what a call of it makes here. The functions stay in this table; the stack holds only names."""
 
@@ -138,7 +147,7 @@ def _shaped(raw: bytes | bytearray | str, dtype: _Dtype, shape: tuple[int, ...],
     kind = np.dtype(dtype.order + dtype.code)
     if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != len(data) or order not in ("C", "F"):
         raise ValueError(f"an array of shape {shape} does not fit its {len(data)} bytes")
-    array: Integers = np.ndarray(shape, kind, data, order=cast(Any, order))
+    array: Integers = np.ndarray(shape, kind, data, order=cast("Any", order))
     return array
 
 
@@ -158,7 +167,7 @@ def _push_made(make: Callable[[], object]) -> Callable[[_Machine, object], None]
 
 
 def _nothing(machine: _Machine, argument: object) -> None:
-    """Protocol number and frame length: the disassembler has used them."""
+    """Protocol number, frame length, end: the disassembler has used them."""
 
 
 def _put(machine: _Machine, argument: Any) -> None:
@@ -180,28 +189,28 @@ def _tuple(count: int) -> Callable[[_Machine, object], None]:
 def _append(machine: _Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
     if type(target) is not list:
-        raise _Refused("it appends to something that is no list")
+        raise _RefusedError("it appends to something that is no list")
     target.extend(items)
 
 
 def _set_items(machine: _Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
     if type(target) is not dict:
-        raise _Refused("it sets items of something that is no dict")
+        raise _RefusedError("it sets items of something that is no dict")
     target.update(zip(items[::2], items[1::2], strict=True))
 
 
 def _push_name(machine: _Machine, module: object, name: object) -> None:
     key = (str(module), str(name))
     if key not in _CALLS:
-        raise _Refused(f"it asks for {key[0][:60] + '.' + key[1][:60]!r}")
+        raise _RefusedError(f"it asks for {key[0][:60] + '.' + key[1][:60]!r}")
     machine.stack.append(_Name(key))
 
 
 def _reduce(machine: _Machine, _: object) -> None:
     function, arguments = machine.pop(2)
     if type(function) is not _Name or type(arguments) is not tuple:
-        raise _Refused("it calls something that is no function")
+        raise _RefusedError("it calls something that is no function")
     machine.stack.append(_CALLS[function](*arguments))
 
 
@@ -211,16 +220,16 @@ def _build(machine: _Machine, _: object) -> None:
     if type(target) is _Dtype:
         target.order = _text(state[1])
         if target.order not in ("<", ">", "|"):
-            raise _Refused(f"it holds an array of byte order {target.order!r}")
+            raise _RefusedError(f"it holds an array of byte order {target.order!r}")
     elif type(target) is PickledArray:
         _, shape, dtype, fortran, raw = state
         target.array = _shaped(raw, dtype, shape, "F" if fortran else "C")
     else:
-        raise _Refused("it sets the state of something that is no array")
+        raise _RefusedError("it sets the state of something that is no array")
 
 
 _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME"), _nothing),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _nothing),
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), _push),
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _push),
     **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _push),

@@ -209,7 +209,7 @@ def _hashed(named: tuple[str, Path]) -> _Input:
 
 def _find(folder: Path, inputs: Sequence[_Input], made: Mapping[str, object]) -> PictureSet | None:
     """Look in `folder` for a whole file that was `made` in the same way from the same inputs."""
-    for path in sorted(folder.glob("*.pictures")):
+    for path in sorted(folder.glob("[!.]*.pictures")):  # a hidden one is somebody's temporary, soon to be gone
         try:
             found = open_pictures(path)
             if any(getattr(found, name) != value for name, value in made.items()):

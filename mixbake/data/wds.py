@@ -168,7 +168,8 @@ def _members(path: str, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         place = -1
         while (member := archive.next()) is not None:
-            archive.members.clear()  # else every header of a tar stays in memory
+            # Else every header of the tar stays in memory.
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile has it, its stubs do not
             if member.offset <= place or member.size < 0 or member.offset_data + member.size > length:
                 raise UsageError(
                     f"{path!r}: the header at byte {member.offset} is damaged: make or fetch the tar again"

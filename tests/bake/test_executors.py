@@ -7,107 +7,43 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from chores import (
+    KILLER,
+    Chore,
+    Poison,
+    chores,
+    executor,
+    kill_own_worker,
+    leave_mark,
+    marks,
+    raise_at_first,
+    raise_damage,
+    raise_missing,
+    raise_stubborn,
+    tell_environment,
+)
 
 from mixbake.bake.board import Board
-from mixbake.bake.executors import EXECUTORS, Executor
 from mixbake.errors import Damage, MissingExtra, MixbakeError, StorageError, UsageError
 
 PATIENCE = 20  # seconds: a limit against hanging, never a measure
-KILLER = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chore:
-    index: int
-    folder: Path
-    seconds: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return f"block {self.index}"
-
-    @property
-    def board(self) -> Path:
-        return self.folder / "board"
-
-
-def chores(folder: Path, count: int, seconds: float = 0.0) -> list[Chore]:
-    Board.create(folder / "board", count)
-    return [Chore(index=index, folder=folder, seconds=seconds) for index in range(count)]
-
-
-def executor(kind: str, jobs: int, folder: Path) -> Executor:
-    return EXECUTORS[kind](jobs=jobs, board=folder / "board")
-
-
-def leave_mark(chore: Chore) -> int:
-    """One file an execution, so that tests can count them."""
-    (chore.folder / f"{chore.index}-{os.getpid()}-{time.monotonic_ns()}").touch()
-    time.sleep(chore.seconds)
-    return chore.index
-
-
-def marks(folder: Path) -> list[int]:
-    return sorted(int(path.name.split("-")[0]) for path in folder.glob("*-*-*"))
-
-
-def kill_own_worker(chore: Chore) -> int:
-    if chore.index == KILLER:
-        Board.open(chore.board).slot(chore.index).begin(77)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return leave_mark(chore)
-
-
-def raise_missing(chore: Chore) -> int:
-    raise MissingExtra("webp", "train")
-
-
-def raise_damage(chore: Chore) -> int:
-    raise Damage(f"{chore.name} is damaged")
-
-
-class StubbornError(StorageError):
-    def __init__(self, *, path: str) -> None:
-        super().__init__(f"cannot write {path}")
-        self.lock = threading.Lock()
-
-
-def raise_stubborn(chore: Chore) -> int:
-    raise StubbornError(path="here")
-
-
-def raise_at_first(chore: Chore) -> int:
-    if chore.index == 0:
-        raise Damage("enough")
-    return leave_mark(chore)
-
-
-def tell_environment(chore: Chore) -> tuple[int, str | None]:
-    return os.getpid(), os.environ.get("OMP_NUM_THREADS")
-
-
-def die_on_arrival() -> Callable[[Chore], int]:
-    os._exit(1)
-
-
-class Poison:
-    """Work that kills whoever unpickles it, before any task is marked as running."""
-
-    def __call__(self, chore: Chore) -> int:
-        return chore.index
-
-    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
-        return die_on_arrival, ()
 
 
 def workers(of: int | None = None) -> list[psutil.Process]:
-    return [child for child in psutil.Process(of).children(recursive=True) if "popen_loky" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process(of).children(recursive=True) if is_worker(child)]
+
+
+def is_worker(child: psutil.Process) -> bool:
+    try:
+        return any("popen_loky" in word for word in child.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 ALL = pytest.mark.parametrize(("kind", "jobs"), [("inline", 1), ("joblib", 1), ("joblib", 2)])
@@ -167,7 +103,7 @@ def test_an_error_drops_the_other_tasks(tmp_path: Path) -> None:
     assert workers() == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_killed_workers_cost_no_result(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     board, got, kills = Board.create(tmp_path / "board", 40), [], 4
@@ -176,9 +112,9 @@ def test_killed_workers_cost_no_result(seed: int, tmp_path: Path) -> None:
         # Towards the end the same task could be hit three times, which is rightly an error.
         if kills and len(got) < 30 and rng.random() < 0.3:
             time.sleep(rng.random() * 0.05)
-            victim = rng.choice(workers())
-            victim.kill()
-            kills -= 1
+            if alive := workers():
+                rng.choice(alive).kill()
+                kills -= 1
     assert sorted(got) == list(range(40))
     assert kills == 0
     assert workers() == []
@@ -186,14 +122,14 @@ def test_killed_workers_cost_no_result(seed: int, tmp_path: Path) -> None:
 
 
 def test_a_task_that_always_kills_is_named_with_its_image(tmp_path: Path) -> None:
-    got = []
+    got: list[int] = []
     with pytest.raises(MixbakeError, match=rf"block {KILLER} .*image 77"):
-        for result in executor("joblib", 2, tmp_path).run(chores(tmp_path, 8), kill_own_worker):
-            got.append(result)  # noqa: PERF402 - what came before the error counts
+        got.extend(executor("joblib", 2, tmp_path).run(chores(tmp_path, 8), kill_own_worker))
     assert sorted(got) == [index for index in range(8) if index != KILLER]
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_workers_that_die_before_any_task_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(MixbakeError, match="outside any task"):
         list(executor("joblib", 1, tmp_path).run(chores(tmp_path, 2), Poison()))
@@ -218,22 +154,21 @@ def test_workers_survive_the_thread_that_started_them(tmp_path: Path) -> None:
     assert marks(tmp_path) == list(range(10))
 
 
-def in_child(function: str, folder: Path, **environment: str) -> "subprocess.Popen[str]":
+@contextmanager
+def in_child(function: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
     """Call a function of this file on `folder` in a process, and process group, of its own."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-c",
-            f"import sys, test_executors as t; t.{function}(t.Path(sys.argv[1]))",
-            folder,
-        ],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
+    call = f"import pathlib, test_executors; test_executors.{function}(pathlib.Path({str(folder)!r}))"
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", call],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def wait_until(true: Callable[[], object]) -> None:
@@ -244,13 +179,19 @@ def wait_until(true: Callable[[], object]) -> None:
 
 
 def bake_for_ever(folder: Path) -> None:
-    (folder / "started").touch()
     for _ in executor("joblib", 2, folder).run(chores(folder, 10_000, seconds=0.02), leave_mark):
         pass
 
 
+def bake_in_a_thread(folder: Path) -> None:
+    thread = threading.Thread(target=bake_for_ever, args=(folder,))
+    thread.start()
+    thread.join()
+
+
 def bake_until_interrupted(folder: Path) -> None:
     try:
+        (folder / "started").touch()
         bake_for_ever(folder)
     except KeyboardInterrupt:
         assert workers() == []
@@ -264,13 +205,13 @@ def bake_with_a_killed_worker(folder: Path) -> None:
     assert len(list(results)) == 9
 
 
-def test_workers_die_with_their_parent(tmp_path: Path) -> None:
-    child = in_child("bake_for_ever", tmp_path)
-    wait_until(lambda: len(marks(tmp_path)) > 5)
-    orphans = workers(child.pid)
-    assert len(orphans) == 2
-    child.kill()
-    child.communicate(timeout=PATIENCE)
+@pytest.mark.parametrize("function", ["bake_for_ever", "bake_in_a_thread"])
+def test_workers_die_with_their_parent(function: str, tmp_path: Path) -> None:
+    with in_child(function, tmp_path) as child:
+        wait_until(lambda: len(marks(tmp_path)) > 5)
+        orphans = workers(child.pid)
+        assert len(orphans) == 2
+        child.kill()
     _, alive = psutil.wait_procs(orphans, timeout=PATIENCE)
     assert alive == []
     seen = marks(tmp_path)
@@ -280,17 +221,17 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("baked", [0, 5], ids=["while starting", "while baking"])
 def test_an_interrupt_of_the_whole_group_ends_quietly(baked: int, tmp_path: Path) -> None:
-    child = in_child("bake_until_interrupted", tmp_path)
-    wait_until(lambda: (tmp_path / "started").exists() and len(marks(tmp_path)) >= baked)
-    os.killpg(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=PATIENCE)
-    assert (child.returncode, said) == (130, "")
+    with in_child("bake_until_interrupted", tmp_path) as child:
+        wait_until(lambda: (tmp_path / "started").exists() and len(marks(tmp_path)) >= baked)
+        os.killpg(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=PATIENCE)
+        assert (child.returncode, said) == (130, "")
 
 
 def test_a_killed_worker_leaves_no_trace(tmp_path: Path) -> None:
-    child = in_child("bake_with_a_killed_worker", tmp_path)
-    _, said = child.communicate(timeout=PATIENCE)
-    assert (child.returncode, said) == (0, "")
+    with in_child("bake_with_a_killed_worker", tmp_path) as child:
+        _, said = child.communicate(timeout=PATIENCE)
+        assert (child.returncode, said) == (0, "")
     shared = Path("/dev/shm")  # noqa: S108 - where the kernel keeps semaphores, not a place of ours
     assert [path.name for path in shared.glob(f"*{child.pid}*")] == []
 
@@ -301,8 +242,7 @@ def test_without_a_way_to_kill_workers_the_pool_is_refused(tmp_path: Path) -> No
         [
             sys.executable,
             "-c",
-            "import pathlib, sys; from mixbake.bake.executors import JoblibExecutor;"
-            "JoblibExecutor(board=pathlib.Path('board'), jobs=2)",
+            "from mixbake.bake.executors import JoblibExecutor; JoblibExecutor(board=None, jobs=2)",
         ],
         env={**os.environ, "PYTHONPATH": str(tmp_path), "PATH": str(tmp_path)},
         capture_output=True,

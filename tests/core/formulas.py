@@ -198,7 +198,8 @@ def arithmetic(x1: Image, x2: Image, a: float, b: float) -> Values:
 
 def geometric(x1: Image, x2: Image, a: float, b: float) -> Values:
     """Black stays black, for a = 0 too; for b < 0 a black partner gives white unless |b| is small."""
-    powers = (2 * (x1 / 255)) ** a * np.maximum(2 * (x2 / 255), 1e-37) ** b
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e-37 to a large negative power is just white
+        powers = (2 * (x1 / 255)) ** a * np.maximum(2 * (x2 / 255), 1e-37) ** b
     return np.where(x1 == 0, 0.0, 255 * powers / 2)
 
 

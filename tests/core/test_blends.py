@@ -72,9 +72,10 @@ class TestFormula:
     @FORMULA_BLENDS
     @pytest.mark.parametrize("side", SIDES)
     def test_agrees_on_every_kind_of_image(self, do: str, side: int) -> None:
-        for kind in KINDS:
+        for kind in KINDS if side < 200 else ("noise", "smooth"):
+            images = tuple(registers(kind, side, side, 2))
             for args in LAWS:
-                assert_agrees(do, tuple(registers(kind, side, side, 2)), args)
+                assert_agrees(do, images, args)
 
     @FORMULA_BLENDS
     @settings(max_examples=40, deadline=None)
@@ -99,10 +100,16 @@ class TestFormula:
             assert abs((apply(do, images, args) - values)[free].mean()) < 0.02
 
     @FORMULA_BLENDS
-    @pytest.mark.parametrize("a", [0.000001, 1.3, 16.0])
-    @pytest.mark.parametrize("b", [-16.0, 0.0, 16.0])
-    def test_the_largest_coefficients_do_not_overflow(self, do: str, a: float, b: float) -> None:
-        assert_agrees(do, all_pairs(), (a, b))
+    @pytest.mark.parametrize("a", [0.000001, 1.3, 4.0, 8.0, 16.0])
+    @pytest.mark.parametrize("b", [-16.0, -8.0, -4.0, 4.0, 8.0, 16.0])
+    def test_large_coefficients_are_refused_or_right(self, do: str, a: float, b: float) -> None:
+        try:
+            apply(do, all_pairs(), (a, b))
+        except UsageError:
+            # No law draws coefficients beyond 2, so those and twice that much must render.
+            assert max(abs(a), abs(b)) > 4
+        else:
+            assert_agrees(do, all_pairs(), (a, b))
 
     @FORMULA_BLENDS
     def test_a_one_b_zero_is_the_current_image(self, do: str) -> None:

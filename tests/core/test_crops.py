@@ -42,6 +42,12 @@ def images_and_boxes(draw: st.DrawFn) -> tuple[Image, Box]:
     return image, (left, top, draw(st.integers(1, width - left)), draw(st.integers(1, height - top)))
 
 
+@pytest.fixture(scope="module")
+def photographs() -> tuple[Image, ...]:
+    """Three images of a photograph's size."""
+    return tuple(sample(kind, 375, 500) for kind in ("smooth", "noise", "corners"))
+
+
 class TestResized:
     @settings(max_examples=250, deadline=None)
     @given(image_and_box=images_and_boxes(), size=st.sampled_from(SIZES) | st.integers(1, 80))
@@ -66,9 +72,9 @@ class TestResized:
             (12, 34, 449, 64),
         ],
     )
-    def test_boxes_of_a_photograph_are_pillows(self, box: Box, size: int) -> None:
-        for kind in ("smooth", "noise", "corners"):
-            assert_pillows(sample(kind, 375, 500), box, size)
+    def test_boxes_of_a_photograph_are_pillows(self, photographs: tuple[Image, ...], box: Box, size: int) -> None:
+        for image in photographs:
+            assert_pillows(image, box, size)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_random_resized_crops_are_pillows(self, seed: int) -> None:

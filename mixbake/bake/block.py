@@ -1,0 +1,267 @@
+"""The hot path: one block of images, one range of epochs' worth, from stored images to published shards.
+
+    load a chunk   ->  read, hash, decode; what cannot be decoded is skipped with its reason
+    for each shard ->  draw programs, render, encode, append records, note index rows
+    publish        ->  tars, then the index, then the receipt that says the block is whole
+
+A pure function of its task: it may run twice, anywhere, and gives the same tars.
+Rule: each image is decoded once for all its variants; nothing is held that grows with the block.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.bake.board import Board, Slot
+from mixbake.core import render
+from mixbake.core.kernels.program import Pictures
+from mixbake.core.members import Labels, write_members
+from mixbake.core.programs import Programs
+from mixbake.core.render import Canvas
+from mixbake.core.variant import Crop
+from mixbake.data.decode import decode
+from mixbake.data.listing import Entry, Source
+from mixbake.data.pictures import PictureSet
+from mixbake.errors import DecodeError, PlanDiffers
+from mixbake.recipes.presets import NamedRecipe
+from mixbake.recipes.recipe import Lot, draw
+from mixbake.storage import codecs, tar
+from mixbake.storage.index import SCHEMA, Rows, index_rows, parquet_bytes
+from mixbake.storage.plan import Plan, range_name, shard_path
+from mixbake.storage.receipt import Receipt, ShardReceipt, Skip
+from mixbake.storage.store import HashingWriter, publish_bytes, publishing, retrying
+
+Bytes = NDArray[np.uint8]
+
+CHUNK_IMAGES = {True: 1024, False: 64}
+"""Images in memory at once, for batched small images and for large ones."""
+CHUNK_BYTES = 64_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bakery:
+    """What every task of a build shares; small enough to travel with each."""
+
+    out: Path
+    plan: Plan
+    plan_digest: str
+    recipe: NamedRecipe
+    source: Source
+    pictures: PictureSet | None
+    board: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockTask:
+    """One block for epochs' worth first..last. expected: SHA-256 of each image at an earlier bake, "" if unknown."""
+
+    index: int
+    block: int
+    first: int
+    last: int
+    entries: tuple[Entry, ...]
+    expected: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"block {range_name(self.block, self.first, self.last)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Decoded images: their entries, hashes (hex) and pixels uint8 H×W×3."""
+
+    entries: list[Entry] = field(default_factory=list)
+    sha256: list[str] = field(default_factory=list)
+    pixels: list[Bytes] = field(default_factory=list)
+
+
+class Shard:
+    """One tar being written, and where its pictures lie."""
+
+    __slots__ = ("number", "samples", "view", "writer")
+
+    def __init__(self, view: str, number: int, writer: HashingWriter) -> None:
+        self.view, self.number, self.writer, self.samples = view, number, writer, 0
+
+    def append(self, records: Bytes | bytes, samples: int) -> int:
+        """Append tar bytes of some samples; returns the offset of the first."""
+        start = self.writer.size
+        self.writer.write(records)
+        self.samples += samples
+        return start
+
+    def receipt(self) -> ShardReceipt:
+        """What the block's receipt says of this shard, once it is closed."""
+        return ShardReceipt(
+            view=self.view, number=self.number, sha256=self.writer.sha256, bytes=self.writer.size, samples=self.samples
+        )
+
+
+def bake_block(bakery: Bakery, task: BlockTask) -> Receipt:
+    """Bake and publish one task; returns its receipt, already on disk."""
+    plan, slot = bakery.plan, Board.open(bakery.board).slot(task.index)
+    skips: list[Skip] = []
+    batches: list[Any] = []
+    canvas = Canvas(plan.size, registers=bakery.recipe.recipe.most[0] + 3)
+    with ExitStack() as stack:
+        shards = [_open_shard(stack, bakery.out, task.block, *output) for output in plan.outputs(task.first, task.last)]
+        for chunk in _load(bakery, task, slot, skips):
+            batches += _bake_chunk(bakery, task.block, chunk, shards, canvas, slot)
+        for shard in shards:
+            shard.writer.write(tar.END)
+    name = range_name(task.block, task.first, task.last)
+    index = parquet_bytes(batches, SCHEMA)
+    publish_bytes(bakery.out / "index" / f"{name}.parquet", index)
+    receipt = Receipt(
+        plan=bakery.plan_digest,
+        block=task.block,
+        first=task.first,
+        last=task.last,
+        images=len(task.entries),
+        shards=tuple(shard.receipt() for shard in shards),
+        index_sha256=hashlib.sha256(index).hexdigest(),
+        index_bytes=len(index),
+        skips=tuple(skips),
+        environment=dict(plan.environment),
+    )
+    publish_bytes(bakery.out / "receipts" / f"{name}.json", receipt.to_json())
+    return receipt
+
+
+def _open_shard(stack: ExitStack, out: Path, block: int, view: str, number: int) -> Shard:
+    return Shard(view, number, stack.enter_context(publishing(out / shard_path(view, number, block))))
+
+
+def _load(bakery: Bakery, task: BlockTask, slot: Slot, skips: list[Skip]) -> Iterator[Chunk]:
+    """Read, hash and decode the block's images, a chunk at a time; notes skips."""
+    limit = CHUNK_IMAGES[bakery.plan.crop == "pad"]
+    chunk, held = Chunk(), 0
+    for entry, expected in zip(task.entries, task.expected, strict=True):
+        slot.begin(entry.image)
+        data = retrying(lambda entry=entry: bakery.source.read(entry), Path(entry.path))  # type: ignore[misc]  # bound now
+        sha256 = hashlib.sha256(data).hexdigest()
+        _check_unchanged(entry, len(data) if isinstance(data, bytes) else data.nbytes, sha256, expected)
+        try:
+            pixels = _fitted(decode(data, background=bakery.plan.background), bakery.plan)
+        except DecodeError as reason:
+            skips.append(Skip(image=entry.image, source=entry.path, reason=str(reason), sha256=sha256))
+            slot.skip()
+            continue
+        chunk.entries.append(entry)
+        chunk.sha256.append(sha256)
+        chunk.pixels.append(pixels)
+        held += pixels.nbytes
+        if len(chunk.entries) >= limit or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = Chunk(), 0
+    if chunk.entries:
+        yield chunk
+
+
+def _check_unchanged(entry: Entry, size: int, sha256: str, expected: str) -> None:
+    if size != entry.bytes:
+        raise PlanDiffers(
+            f"{entry.path} has {size} bytes, the plan says {entry.bytes}: restore it, or bake into a new folder"
+        )
+    if expected and sha256 != expected:
+        raise PlanDiffers(
+            f"{entry.path} is not the file that was baked before (sha256 {sha256[:12]}, was {expected[:12]}): "
+            "restore it, or bake into a new folder"
+        )
+
+
+def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
+    """For the padded crop: the central square at the plan's size; else the image as it is."""
+    height, width = pixels.shape[:2]
+    if plan.crop != "pad" or (height, width) == (plan.size, plan.size):
+        return pixels
+    side = min(height, width)
+    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
+    return render.crop(pixels, square, plan.size)
+
+
+def _bake_chunk(
+    bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], canvas: Canvas, slot: Slot
+) -> list[Any]:
+    """Append the chunk's variants to every shard; returns their index rows."""
+    plan = bakery.plan
+    labels = np.array([entry.label for entry in chunk.entries], np.int64)
+    paths = [entry.path for entry in chunk.entries]
+    rows = Rows(block=block, labels=labels, classes=plan.classes, sources=paths, sha256=chunk.sha256)
+    texts = Labels(
+        labels=labels,
+        classes=[plan.classes[label] for label in labels.tolist()],
+        sources=paths if plan.paths_in_members else [None] * len(paths),
+    )
+    stack = np.stack(chunk.pixels) if plan.crop == "pad" else None
+    each = np.arange(len(paths))
+    batches = []
+    for shard in shards:
+        table = draw(bakery.recipe.recipe, _lot(bakery, chunk, shard), name=bakery.recipe.name)
+        members = write_members(table, each, texts, plan.member_bytes)
+        pictures = _flat_pictures(bakery.pictures)
+        if stack is not None and codecs.is_fixed(plan.codec, plan.size):
+            pixels = render.render_stack(table, stack, each, pictures, canvas)
+            records = tar.fixed_records(table.images, shard.number, shard.view, labels, pixels, members.text)
+            start = shard.append(records, len(records))
+            offsets = start + tar.UNIT + np.arange(len(records), dtype=np.int64) * records.shape[1]
+            sizes = np.full(len(records), tar.stored_png_size(plan.size), np.int32)
+        else:
+            offsets, sizes = _append_encoded(plan, shard, table, chunk, pictures, members.text, canvas, slot)
+        batches.append(index_rows(table, members, rows, offsets=offsets, sizes=sizes))
+        slot.advance(len(paths), images=0)
+    slot.advance(0, images=len(paths))
+    return batches
+
+
+def _lot(bakery: Bakery, chunk: Chunk, shard: Shard) -> Lot:
+    plan = bakery.plan
+    return Lot(
+        seed=plan.seed,
+        view=shard.view,
+        images=np.array([entry.image for entry in chunk.entries], np.int64),
+        numbers=np.full(len(chunk.entries), shard.number, np.int64),
+        shapes=np.array([pixels.shape[:2] for pixels in chunk.pixels], np.int32),
+        size=plan.size,
+        crop=plan.crop,
+        bake_flip=plan.flip == "baked",
+        group=plan.group,
+        pictures=_flat_pictures(bakery.pictures)[2],
+    )
+
+
+def _flat_pictures(pictures: PictureSet | None) -> Pictures:
+    if pictures is None:
+        return render.NO_PICTURES
+    return pictures.pixels, pictures.offsets, pictures.shapes, pictures.channels
+
+
+def _append_encoded(
+    plan: Plan,
+    shard: Shard,
+    table: Programs,
+    chunk: Chunk,
+    pictures: Pictures,
+    texts: Bytes,
+    canvas: Canvas,
+    slot: Slot,
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Render, encode and append one variant after the other; returns where their pictures lie."""
+    codec = codecs.CODECS[plan.codec]
+    offsets, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int32)
+    for row, entry in enumerate(chunk.entries):
+        slot.begin(entry.image)
+        pixels = render.render_one(table, row, chunk.pixels[row], pictures, canvas)
+        data = codec.encode(pixels, plan.quality)
+        sample = tar.key(entry.image, shard.number, shard.view)
+        start = shard.append(tar.record(sample, data, codec.extension, entry.label, texts[row].tobytes()), 1)
+        offsets[row], sizes[row] = start + tar.UNIT, len(data)
+    return offsets, sizes

@@ -1,0 +1,223 @@
+"""The build: plan, bake what is missing, say that it is whole.
+
+    settings -> plan -> manifest.json -> tasks -> shards, index, receipts -> images.parquet -> bake.json
+
+Running it again resumes; a larger N extends; anything else in the plan that differs is refused.
+Rule: bake.json is written last and at once, so that a reader sees a whole bake or the one before.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.bake.block import Bakery, BlockTask, bake_block
+from mixbake.bake.board import Board, Totals
+from mixbake.bake.executors import EXECUTORS
+from mixbake.bake.folder import Folder, Found
+from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
+from mixbake.bake.warmup import warm_up
+from mixbake.core.jit import cache_root
+from mixbake.data.pictures import PictureSet, open_pictures
+from mixbake.errors import TooManySkipped
+from mixbake.storage.finish import Finished, finish
+from mixbake.storage.lock import FolderLock
+from mixbake.storage.plan import Plan
+from mixbake.storage.receipt import Receipt
+from mixbake.storage.store import publishing, remove_leftovers, retrying, temporary_path
+
+TASK_NUMBERS = 16
+"""Most shards a task writes side by side: each holds a file and a buffer open."""
+
+
+class Watcher(Protocol):
+    """Who hears of a build: the command line, a notebook, a test."""
+
+    def say(self, message: str) -> None:
+        """One line of news."""
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Progress of something before the bake."""
+
+    def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Any:
+        """Return a context manager that shows `totals()` until it is left."""
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Something to log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a build leaves: OUT, bake.json's digest and document, this run's variants and skips."""
+
+    out: Path
+    finished: Finished
+    baked: int
+    skipped: int
+    resumed: int = field(default=0)
+
+
+def build(settings: BuildSettings, watcher: Watcher) -> Built:
+    """Bake `settings.epochs_worth` of the source into OUT, or what is missing of it.
+
+    Raises the errors of `mixbake.errors`; OUT is then as it was, plus whole blocks that a rerun keeps.
+    """
+    out = default_out(settings)
+    jobs = settings.jobs or len(os.sched_getaffinity(0))
+    warm_up(watcher.say)
+    planned = make_plan(
+        settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
+    )
+    watcher.say(describe(planned.plan, out))
+    folder = Folder(out)
+    folder.require_usable(overwrite=settings.overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    with FolderLock(out):
+        remove_leftovers(out)
+        if settings.overwrite:
+            folder.clear()
+        found = folder.settle(planned, settings)
+        return _bake(settings, planned, found, jobs, watcher)
+
+
+def describe(plan: Plan, out: Path) -> str:
+    """One line: what is baked into where, and who flips."""
+    flips = {"online": "left to the trainer", "baked": "baked with probability ½", "none": "none"}
+    return (
+        f"{plan.recipe['name']} at {plan.size} px, {plan.codec}, views {plan.views}, crop {plan.crop}, "
+        f"flip {flips[plan.flip]} -> {out}"
+    )
+
+
+def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, watcher: Watcher) -> Built:
+    plan, out, epochs = planned.plan, found.folder.out, settings.epochs_worth
+    if found.epochs >= epochs and found.finished is not None:
+        if found.epochs > epochs:
+            watcher.say(f"{out} already holds {found.epochs} epochs' worth: asking for {epochs} changes nothing")
+        return Built(out=out, finished=found.finished, baked=0, skipped=0)
+    pictures = _keep_pictures(planned.pictures, out)
+    tasks = list(_tasks(planned, found, epochs))
+    if found.receipts and tasks:
+        watcher.say(f"resuming: {len(found.receipts)} block ranges are whole, {len(tasks)} to bake")
+    board = temporary_path(out / "logs" / "board")
+    bakery = Bakery(
+        out=out,
+        plan=plan,
+        plan_digest=found.plan_digest,
+        recipe=planned.recipe,
+        source=planned.source,
+        pictures=pictures,
+        board=board,
+    )
+    folders = {"index", "receipts", "logs"} | {f"{v}/v{n:03d}" for v, n in plan.outputs(0, epochs - 1)}
+    for name in folders:
+        (out / name).mkdir(parents=True, exist_ok=True)
+    receipts = [*found.receipts, *_run(bakery, tasks, settings, jobs, found.receipts, watcher)]
+    watcher.event("finishing", receipts=len(receipts))
+    finished = finish(out, plan, found.plan_digest, planned.listing, receipts, epochs, given=found.given)
+    new = receipts[len(found.receipts) :]
+    return Built(
+        out=out,
+        finished=finished,
+        baked=sum(receipt.samples for receipt in new),
+        skipped=finished.skipped,
+        resumed=sum(receipt.samples for receipt in found.receipts),
+    )
+
+
+def _keep_pictures(pictures: PictureSet | None, out: Path) -> PictureSet | None:
+    """The prepared pictures as a copy that goes with the bake."""
+    if pictures is None:
+        return None
+    kept = out / "mixing" / pictures.path.name
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with publishing(kept) as writer, pictures.path.open("rb") as file:
+            while piece := retrying(partial(file.read, 1 << 20), pictures.path):
+                writer.write(piece)
+    return open_pictures(kept, check=True)
+
+
+def _tasks(planned: Planned, found: Found, epochs: int) -> Iterator[BlockTask]:
+    """What is missing, in block order; ranges of at most TASK_NUMBERS numbers."""
+    plan, order = planned.plan, planned.plan.order()
+    step = max(1, TASK_NUMBERS // (plan.group + (plan.views != "mix")))
+    index = 0
+    for block in range(plan.blocks):
+        images = order[plan.block(block)]
+        for first in range(found.covered(block), epochs, step):
+            yield BlockTask(
+                index=index,
+                block=block,
+                first=first,
+                last=min(first + step, epochs) - 1,
+                entries=tuple(planned.listing.entry(int(image)) for image in images),
+                expected=_expected(found.sha256, images),
+            )
+            index += 1
+
+
+def _expected(known: dict[int, str], images: NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(known.get(int(image), "") for image in images)
+
+
+def _run(
+    bakery: Bakery,
+    tasks: Sequence[BlockTask],
+    settings: BuildSettings,
+    jobs: int,
+    earlier: Sequence[Receipt],
+    watcher: Watcher,
+) -> list[Receipt]:
+    """Bake every task; receipts in block order. Raises TooManySkipped as soon as the limit is passed."""
+    if not tasks:
+        return []
+    skipped = {skip.image for receipt in earlier for skip in receipt.skips}
+    executor = EXECUTORS[settings.executor](board=bakery.board, jobs=jobs)
+    receipts: list[Receipt] = []
+    variants = sum(len(task.entries) * len(list(bakery.plan.outputs(task.first, task.last))) for task in tasks)
+    with _board(bakery.board, len(tasks)) as board, watcher.baking(
+        board.totals, sum(len(task.entries) for task in tasks), variants
+    ), closing(executor.run(tasks, partial(bake_block, bakery))) as results:
+        for receipt in results:
+            receipts.append(receipt)
+            skipped |= {skip.image for skip in receipt.skips}
+            watcher.event("block", range=receipt.name, samples=receipt.samples, bytes=receipt.bytes)
+            for skip in receipt.skips:
+                watcher.event("skip", image=skip.image, source=skip.source, reason=skip.reason)
+            _check_skips(len(skipped), bakery.plan.baked, settings.max_skip, receipts)
+    return sorted(receipts, key=lambda receipt: (receipt.block, receipt.first))
+
+
+@contextmanager
+def _board(path: Path, tasks: int) -> Iterator[Board]:
+    board = Board.create(path, tasks)
+    try:
+        yield board
+    finally:
+        board.remove()
+
+
+def _check_skips(skipped: int, images: int, limit: float, receipts: Sequence[Receipt]) -> None:
+    if skipped <= limit * images:
+        return
+    examples = [f"{skip.source}: {skip.reason}" for receipt in receipts for skip in receipt.skips][:3]
+    raise TooManySkipped(
+        f"{skipped} of {images} images cannot be decoded, more than --max-skip {limit} allows "
+        f"({'; '.join(examples)}): mend them, or run again with a higher --max-skip; finished blocks are kept"
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is, or will be."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -1,0 +1,145 @@
+"""OUT as a build finds it: empty, a bake, an unfinished bake, or something else.
+
+Rule: nothing that a bake did not write is ever deleted; a folder that is no bake is refused.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mixbake.bake.settings import BuildSettings, Planned
+from mixbake.errors import PlanDiffers, UsageError
+from mixbake.storage.finish import Finished, known_images, open_finished
+from mixbake.storage.lock import NAME as LOCK_NAME
+from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
+from mixbake.storage.receipt import Receipt
+from mixbake.storage.store import LEFTOVER, canonical_json, publish_bytes, read_json, retrying
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is already baked. epochs: finished. receipts: of whole block ranges. sha256: by image number."""
+
+    folder: "Folder"
+    plan_digest: str
+    given: Mapping[str, Any]
+    finished: Finished | None
+    epochs: int
+    receipts: tuple[Receipt, ...]
+    sha256: dict[int, str] = field(default_factory=dict)
+
+    def covered(self, block: int) -> int:
+        """Epochs' worth of a block that are whole, from 0 without a gap."""
+        return max((receipt.last + 1 for receipt in self.receipts if receipt.block == block), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The output folder."""
+
+    out: Path
+
+    def require_usable(self, *, overwrite: bool) -> None:
+        """Raise PlanDiffers when OUT holds something that is no bake, or no finished one to overwrite."""
+        if not self.out.exists():
+            return
+        if not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file: choose another OUT")
+        names = {path.name for path in self.out.iterdir() if path.name != LOCK_NAME and not LEFTOVER.match(path.name)}
+        if names and MANIFEST not in names:
+            raise PlanDiffers(f"{self.out} is not empty and holds no bake: choose another OUT, or empty it yourself")
+        if overwrite and names and "bake.json" not in names:
+            raise PlanDiffers(f"{self.out} holds no finished bake to overwrite: choose another OUT, or empty it yourself")
+
+    def settle(self, planned: Planned, settings: BuildSettings) -> Found:
+        """Compare with the plan that is here, or write it. Raises PlanDiffers naming the fields."""
+        path = self.out / MANIFEST
+        given = {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
+        if not path.exists():
+            document = canonical_json(manifest(planned.plan, given=given))
+            publish_bytes(path, document)
+            return Found(
+                folder=self, plan_digest=_sha256(document), given=given, finished=None, epochs=0, receipts=()
+            )
+        document = retrying(path.read_bytes, path)
+        stored = read_json(path)
+        self._require_same(plan_of(stored), planned.plan, settings)
+        return self._found(_sha256(document), stored["given"], settings.epochs_worth)
+
+    def _require_same(self, old: Plan, new: Plan, settings: BuildSettings) -> None:
+        if settings.accept_environment:
+            new = replace(new, environment=old.environment)
+        if lines := differences(old, new):
+            only_environment = all(line.startswith("environment.") for line in lines)
+            advice = (
+                "bytes could differ: install those versions, or say --accept-environment, which is recorded"
+                if only_environment
+                else "bake into another OUT, or give the same source and settings"
+            )
+            raise PlanDiffers(f"{self.out} was baked with another plan; {advice}:\n  " + "\n  ".join(lines))
+
+    def _found(self, plan_digest: str, given: Mapping[str, Any], epochs: int) -> Found:
+        finished = open_finished(self.out) if (self.out / "bake.json").exists() else None
+        receipts = self._receipts(plan_digest)
+        beyond = max((receipt.last + 1 for receipt in receipts), default=0)
+        done = finished.epochs_worth if finished else 0
+        if beyond > epochs > done:
+            raise UsageError(
+                f"{self.out} holds blocks of an unfinished build of {beyond} epochs' worth: finish that first "
+                f"(--epochs-worth {beyond})"
+            )
+        return Found(
+            folder=self,
+            plan_digest=plan_digest,
+            given=given,
+            finished=finished,
+            epochs=done,
+            receipts=receipts,
+            sha256=known_images(self.out) if finished else {},
+        )
+
+    def _receipts(self, plan_digest: str) -> tuple[Receipt, ...]:
+        """Receipts of this plan whose files are all there, without gaps, by block and range."""
+        found = []
+        for path in sorted((self.out / "receipts").glob("*.json")):
+            receipt = Receipt.from_json(retrying(path.read_bytes, path), path)
+            if receipt.plan == plan_digest and receipt.name == path.stem and receipt.is_whole(self.out):
+                found.append(receipt)
+        covered: dict[int, int] = {}
+        whole = []
+        for receipt in sorted(found, key=lambda one: (one.block, one.first)):
+            if receipt.first == covered.get(receipt.block, 0):
+                covered[receipt.block] = receipt.last + 1
+                whole.append(receipt)
+        return tuple(whole)
+
+    def clear(self) -> None:
+        """Delete the files of the bake in OUT, and only those; folders go when they are empty."""
+        if not (self.out / MANIFEST).exists():
+            return
+        finished = open_finished(self.out)
+        # First what makes it a bake: a reader must never see half of one.
+        (self.out / "bake.json").unlink()
+        for receipt in finished.receipts(self.out):
+            for shard in receipt.shards:
+                (self.out / shard_path(shard.view, shard.number, receipt.block)).unlink(missing_ok=True)
+            for name in (f"index/{receipt.name}.parquet", f"receipts/{receipt.name}.json"):
+                (self.out / name).unlink(missing_ok=True)
+        for name in (MANIFEST, "images.parquet", "README.md", *finished.mixing_files):
+            (self.out / name).unlink(missing_ok=True)
+        self._remove_empty()
+
+    def _remove_empty(self) -> None:
+        shutil.rmtree(self.out / "logs", ignore_errors=True)
+        for path in sorted(self.out.rglob("*"), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,293 @@
+"""The command line: reads arguments, prints, exits. Everything else is called, late, from the library.
+
+Rule: only this module prints and decides exit codes; heavy imports happen inside commands, so that
+`--help` is quick.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mixbake import __version__
+from mixbake.errors import MixbakeError, UsageError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+app = typer.Typer(
+    name="mixbake",
+    help="Bake robust-training augmentation ahead of time into WebDataset shards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Image folder, or demo[:count=,size=,split=], cifar10:DIR, cifar100:DIR, wds:TARS, list:FILE.",
+    ),
+]
+Out = Annotated[Path | None, typer.Argument(help="Output folder; shards/<source>-<recipe> if not given.")]
+EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants of every image (1 to 1000).")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="layermix, layermix-cifar, -imagenet, -code, -article; plain.")]
+MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]
+Size = Annotated[int, typer.Option("--size", help="Output side in pixels; the images' common size if not given.")]
+Severity = Annotated[float | None, typer.Option("--severity", help="LayerMix: m, above 0, at most 10 [default: 8].")]
+Beta = Annotated[float | None, typer.Option("--beta", help="LayerMix: of the blends' Beta laws [default: 3].")]
+OpSet = Annotated[str | None, typer.Option("--op-set", help="LayerMix: safe9, all13, layer12 (default), layer16, ...")]
+MinBits = Annotated[
+    int | None, typer.Option("--min-posterize-bits", help="LayerMix: least bits that posterize keeps [default: 1].")
+]
+Quirks = Annotated[str | None, typer.Option("--quirks", help="LayerMix: none, or published for the code's slips.")]
+Crop = Annotated[str, typer.Option("--crop", help="auto, pad (up to 64 px), resized (RandomResizedCrop), fit.")]
+Flip = Annotated[str, typer.Option("--flip", help="auto, none (digits, signs, text), online (by the trainer), baked.")]
+Views = Annotated[str, typer.Option("--views", help="mix, jsd (two aligned variants and their crop), clean.")]
+Codec = Annotated[str, typer.Option("--codec", help="auto (png up to 64 px, else jpeg), png, jpeg, webp, raw.")]
+Quality = Annotated[int, typer.Option("--quality", help="Of jpeg (4:4:4) and webp (100 is lossless).")]
+Background = Annotated[str, typer.Option("--background", help="Colour behind transparent pixels, RRGGBB.")]
+Seed = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
+Limit = Annotated[int, typer.Option("--limit", help="Bake only the first K images of the shuffled order; 0 for all.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes; 0 for every core.")]
+ExecutorName = Annotated[str, typer.Option("--executor", help="joblib (worker processes), or inline (this process).")]
+MaxSkip = Annotated[float, typer.Option("--max-skip", help="Share of images that may be unreadable.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the finished bake in OUT first, and only that.")]
+AcceptEnvironment = Annotated[
+    bool, typer.Option("--accept-environment", help="Extend with other library versions; recorded in the bake.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Same as `mixbake plan`: estimate, bake nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+
+
+@app.command()
+def build(
+    source: Source = "demo",
+    out: Out = None,
+    epochs_worth: EpochsWorth = 1,
+    recipe: RecipeName = "layermix",
+    mixing_set: MixingSet = "fractals",
+    classes: Classes = None,
+    size: Size = 0,
+    severity: Severity = None,
+    beta: Beta = None,
+    op_set: OpSet = None,
+    min_posterize_bits: MinBits = None,
+    quirks: Quirks = None,
+    crop: Crop = "auto",
+    flip: Flip = "auto",
+    views: Views = "mix",
+    codec: Codec = "auto",
+    quality: Quality = 95,
+    background: Background = "ffffff",
+    seed: Seed = 0,
+    limit: Limit = 0,
+    jobs: Jobs = 0,
+    executor: ExecutorName = "joblib",
+    max_skip: MaxSkip = 0.01,
+    overwrite: Overwrite = False,
+    accept_environment: AcceptEnvironment = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bake SOURCE into OUT. The same command again resumes; a larger N extends."""
+    arguments = dict(locals())
+    if dry_run:
+        _plan(arguments)
+        return
+    from mixbake.bake.build import build as run_build  # noqa: PLC0415 - quick --help
+    from mixbake.progress import watch  # noqa: PLC0415
+
+    settings = _settings(arguments)
+    with watch(settings, quiet=as_json) as watcher:
+        built = run_build(settings, watcher)
+    if as_json:
+        typer.echo(json.dumps({"out": str(built.out), "digest": built.finished.digest, **built.finished.document}))
+        return
+    document = built.finished.document
+    typer.echo(
+        f"{document['samples']:,} samples, {document['bytes']:,} bytes, {document['epochs_worth']} epochs' worth of "
+        f"{document['images']:,} images ({document['skipped']:,} skipped) in {built.out}"
+    )
+    typer.echo(f"bake digest {built.finished.digest}")
+
+
+@app.command()
+def plan(
+    source: Source = "demo",
+    out: Out = None,
+    epochs_worth: EpochsWorth = 1,
+    recipe: RecipeName = "layermix",
+    mixing_set: MixingSet = "fractals",
+    classes: Classes = None,
+    size: Size = 0,
+    severity: Severity = None,
+    beta: Beta = None,
+    op_set: OpSet = None,
+    min_posterize_bits: MinBits = None,
+    quirks: Quirks = None,
+    crop: Crop = "auto",
+    flip: Flip = "auto",
+    views: Views = "mix",
+    codec: Codec = "auto",
+    quality: Quality = 95,
+    background: Background = "ffffff",
+    seed: Seed = 0,
+    limit: Limit = 0,
+    jobs: Jobs = 0,
+    executor: ExecutorName = "joblib",
+    as_json: AsJson = False,
+) -> None:
+    """Estimate bytes, time and free disk of a build from a trial; refuse a disk that is too small."""
+    _plan(dict(locals()))
+
+
+@app.command()
+def preview(
+    source: Source = "demo",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sheet (PNG).")] = Path("preview.png"),
+    recipe: RecipeName = "layermix",
+    mixing_set: MixingSet = "fractals",
+    classes: Classes = None,
+    size: Size = 0,
+    severity: Severity = None,
+    beta: Beta = None,
+    op_set: OpSet = None,
+    min_posterize_bits: MinBits = None,
+    quirks: Quirks = None,
+    crop: Crop = "auto",
+    flip: Flip = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Draw a sheet of eight images under every layer, with captions: look at it before a long bake."""
+    from mixbake.bake.preview import draw_preview  # noqa: PLC0415 - quick --help
+
+    arguments = dict(locals())
+    del arguments["output"], arguments["draw_preview"]
+    typer.echo(draw_preview(_settings(arguments), output))
+
+
+@app.command()
+def fractals(
+    out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    count: Annotated[int, typer.Option("--count", help="How many pictures.")] = 256,
+    side: Annotated[int, typer.Option("--side", help="In pixels.")] = 512,
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+) -> None:
+    """Draw fractal pictures to mix with; those that are there already are kept."""
+    from mixbake.data.fractals import generate  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting  # noqa: PLC0415
+
+    with counting("fractals", count) as advance:
+        generate(out, count=count, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
+    typer.echo(f"{count:,} pictures of {side}×{side} in {out}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a sample's JSON member."""
+    from mixbake.core.variant import schema as variant_schema  # noqa: PLC0415 - quick --help
+
+    typer.echo(json.dumps(variant_schema(), indent=2))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"mixbake {__version__}")
+        raise typer.Exit
+    del context
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code of `mixbake.errors`, 130 or 143 after a signal."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(args=arguments, standalone_mode=False)
+    except MixbakeError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except KeyboardInterrupt:
+        return _fail("interrupted; finished blocks are kept: the same command resumes", INTERRUPTED)
+    except _Terminated:
+        return _fail("terminated; finished blocks are kept: the same command resumes", TERMINATED)
+    except Exception as error:  # noqa: BLE001 - only to tell click's usage errors, by name, from bugs
+        return _usage_or_bug(error)
+    return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"mixbake: {message}", err=True)
+    return code
+
+
+def _usage_or_bug(error: Exception) -> int:
+    """Typer carries its own copy of click: its usage errors have `format_message` and `exit_code`."""
+    if hasattr(error, "format_message"):
+        return _fail(f"{error.format_message()}; see --help", UsageError.exit_code)
+    if type(error).__name__ in ("Abort", "Aborted"):
+        return _fail("interrupted; finished blocks are kept: the same command resumes", INTERRUPTED)
+    raise error
+
+
+_OVERRIDES = ("severity", "beta", "op_set", "min_posterize_bits", "quirks")
+
+
+def _settings(arguments: dict[str, Any]) -> Any:
+    """BuildSettings of a command's arguments; recipe fields that were given become overrides."""
+    from mixbake.bake.settings import BuildSettings  # noqa: PLC0415 - quick --help
+
+    given = {name: value for name, value in arguments.items() if name not in ("as_json", "dry_run")}
+    overrides = {name: given.pop(name) for name in _OVERRIDES}
+    given["overrides"] = {name: value for name, value in overrides.items() if value is not None}
+    if "background" in given:
+        given["background"] = _colour(given["background"])
+    return BuildSettings(**given)
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or any(letter not in "0123456789abcdefABCDEF" for letter in digits):
+        raise UsageError(f"--background {text!r} is no colour: write six hexadecimal digits, for example ffffff")
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
+
+
+def _plan(arguments: dict[str, Any]) -> None:
+    from mixbake.bake.estimate import estimate, explain  # noqa: PLC0415 - quick --help
+    from mixbake.progress import watch  # noqa: PLC0415
+
+    settings = _settings(arguments)
+    with watch(settings, quiet=arguments["as_json"]) as watcher:
+        found = estimate(settings, watcher)
+    typer.echo(json.dumps(found.to_json()) if arguments["as_json"] else explain(found))
+    found.require_room()
+
+
+def _cores() -> int:
+    import os  # noqa: PLC0415 - only here
+
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

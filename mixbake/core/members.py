@@ -1,0 +1,81 @@
+"""The JSON members of a block: one fixed length a plan, text made by a compiled writer.
+
+Rule: the length depends on the plan alone (its longest path, class and program), never on a block, so
+that every record of a bake can be found by arithmetic.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core.kernels import text
+from mixbake.core.kernels.codes import MAX_ARGS
+from mixbake.core.programs import Programs
+
+UNIT = 512
+PATH_LIMIT = 4096
+"""Above this length of a member, paths are left to the index."""
+
+# Upper bounds of what the writer emits: names of at most 20 letters, arguments of at most 12 characters and a comma.
+_FRAME, _STEP, _ARGUMENT, _OP, _BLEND = 350, 46, 13, 38, 13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What the JSON of m images says besides their program: int64[m] labels, class names, paths (or None)."""
+
+    labels: NDArray[np.int64]
+    classes: Sequence[str]
+    sources: Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """JSON texts of n variants: uint8[n, length], and int64[n, 2] where each steps array starts and ends."""
+
+    text: NDArray[np.uint8]
+    spans: NDArray[np.int64]
+
+    def steps(self) -> list[str]:
+        """The steps array of each row, as JSON."""
+        return [bytes(row[a:b]).decode() for row, (a, b) in zip(self.text, self.spans.tolist(), strict=True)]
+
+
+def member_length(most: tuple[int, int, int], *, classes: Iterable[str], paths: Iterable[str], recipe: str) -> tuple[int, bool]:
+    """Bytes of every JSON member of a plan, a multiple of 512, and whether paths are in it.
+
+    most: the recipe's greatest counts of steps, operations, blends.
+    """
+    steps, ops, blends = most
+    arguments = 2 if steps <= 5 else MAX_ARGS
+    frame = _FRAME + len(recipe) + steps * (_STEP + arguments * _ARGUMENT) + ops * _OP + blends * _BLEND
+    frame += max((len(json.dumps(name)) for name in classes), default=0)
+    whole = frame + max((len(json.dumps(path)) for path in paths), default=0)
+    with_path = whole <= PATH_LIMIT
+    bound = whole if with_path else frame
+    return -(-bound // UNIT) * UNIT, with_path
+
+
+def write_members(table: Programs, which: NDArray[np.int64], labels: Labels, length: int) -> Members:
+    """JSON of every row; which: int64[n], the row's image in `labels`."""
+    parts = [
+        json.dumps(value).encode()
+        for pair in zip(labels.classes, labels.sources, strict=True)
+        for value in pair
+    ]
+    sizes = np.array([len(part) for part in parts], np.int64)
+    strings = (
+        labels.labels,
+        np.frombuffer(b"".join(parts), np.uint8),
+        (np.cumsum(sizes) - sizes).reshape(-1, 2),
+        sizes.reshape(-1, 2),
+        np.frombuffer(json.dumps(table.recipe).encode(), np.uint8),
+        np.frombuffer(json.dumps(table.view).encode(), np.uint8),
+    )
+    out = np.empty((len(table), length), np.uint8)
+    spans = np.zeros((len(table), 2), np.int64)
+    text.write_members((table.images, table.numbers), table.columns, table.provenance, which, strings, out, spans)
+    return Members(text=out, spans=spans)

@@ -1,0 +1,189 @@
+"""What the command line shows while work goes on: bars on a terminal, JSON lines otherwise.
+
+Rule: everything here goes to standard error; a log of events is kept beside the shards as well.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mixbake.bake.board import Totals
+from mixbake.bake.settings import BuildSettings, default_out
+
+_TICK = 0.25
+_LINE_EVERY = 5.0
+
+
+class TerminalWatcher:
+    """Bars and lines for a person."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Count on one line that is written over."""
+        end = "\n" if done == total else "\r"
+        if done == total or done % 16 == 0:
+            self._console.print(f"{what}: {done:,}/{total:,}", end=end, markup=False, highlight=False)
+
+    @contextmanager
+    def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
+        """A bar of variants with rate, time left and skips."""
+        columns = (
+            TextColumn("baking"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:,.0f} variants/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[images]:,} images, {task.fields[skipped]} skipped"),
+        )
+        with Progress(*columns, console=self._console) as bar:
+            row = bar.add_task("", total=variants, rate=0.0, images=0, skipped=0)
+
+            def show(now: Totals, rate: float) -> None:
+                bar.update(row, completed=now.variants, rate=rate, images=now.images, skipped=now.skipped)
+
+            with _polling(totals, show, _TICK):
+                yield
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Nothing: bars say it."""
+
+
+class LineWatcher:
+    """JSON lines for a log or another program."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def _write(self, **fields: Any) -> None:
+        # A reader that went away must not end a night's bake.
+        with suppress(BrokenPipeError):
+            self._stream.write(json.dumps({"time": round(time.time(), 3), **fields}) + "\n")
+            self._stream.flush()
+
+    def say(self, message: str) -> None:
+        """One message."""
+        self._write(event="say", message=message)
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Every 64th, and the last."""
+        if done == total or done % 64 == 0:
+            self._write(event="prepare", what=what, done=done, total=total)
+
+    @contextmanager
+    def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
+        """A line every few seconds, and one at the end."""
+
+        def show(now: Totals, rate: float) -> None:
+            left = (variants - now.variants) / rate if rate else None
+            self._write(
+                event="progress",
+                images=now.images,
+                of_images=images,
+                variants=now.variants,
+                of_variants=variants,
+                variants_per_second=round(rate, 1),
+                seconds_left=None if left is None else round(left, 1),
+                skipped=now.skipped,
+            )
+
+        with _polling(totals, show, _LINE_EVERY):
+            yield
+
+    def event(self, name: str, **fields: Any) -> None:
+        """One line."""
+        self._write(event=name, **fields)
+
+
+class LoggingWatcher:
+    """Passes on to another watcher and writes every event to a file under OUT/logs, once OUT exists."""
+
+    def __init__(self, inner: TerminalWatcher | LineWatcher, folder: Path) -> None:
+        self._inner = inner
+        self._folder = folder
+        self._name = time.strftime("build-%Y%m%dT%H%M%S.jsonl", time.gmtime())
+        self._early: list[dict[str, Any]] = []
+
+    def _log(self, **fields: Any) -> None:
+        self._early.append({"time": round(time.time(), 3), **fields})
+        if not self._folder.is_dir():
+            return
+        with suppress(OSError), (self._folder / self._name).open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in self._early)
+            self._early.clear()
+
+    def say(self, message: str) -> None:
+        """Show and log."""
+        self._inner.say(message)
+        self._log(event="say", message=message)
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show."""
+        self._inner.prepare(what, done, total)
+
+    @contextmanager
+    def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
+        """Show; log start and end."""
+        started = time.monotonic()
+        self._log(event="baking", images=images, variants=variants)
+        try:
+            with self._inner.baking(totals, images, variants):
+                yield
+        finally:
+            now, seconds = totals(), time.monotonic() - started
+            self._log(event="baked", seconds=round(seconds, 3), variants=now.variants, skipped=now.skipped)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Show and log."""
+        self._inner.event(name, **fields)
+        self._log(event=name, **fields)
+
+
+@contextmanager
+def watch(settings: BuildSettings, *, quiet: bool = False) -> Iterator[LoggingWatcher]:
+    """The watcher that fits standard error: a terminal, or something that reads lines."""
+    inner = LineWatcher(sys.stderr) if quiet or not sys.stderr.isatty() else TerminalWatcher(Console(stderr=True))
+    yield LoggingWatcher(inner, default_out(settings) / "logs")
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many are done."""
+    inner = TerminalWatcher(Console(stderr=True)) if sys.stderr.isatty() else LineWatcher(sys.stderr)
+    yield lambda done: inner.prepare(what, done, total)
+
+
+@contextmanager
+def _polling(totals: Callable[[], Totals], show: Callable[[Totals, float], None], every: float) -> Iterator[None]:
+    """Call show(totals(), variants per second) now and then from a thread, and once at the end."""
+    started, stop = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        now = totals()
+        show(now, now.variants / max(time.monotonic() - started, 1e-9))
+
+    def loop() -> None:
+        while not stop.wait(every):
+            report()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        report()

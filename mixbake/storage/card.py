@@ -1,0 +1,74 @@
+"""The dataset card: README.md of a bake, in plain Markdown with a YAML head.
+
+Rule: it says only what the plan and bake.json say; no licence is invented. Names are escaped.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mixbake.core.ops import overlaps_imagenet_c
+from mixbake.storage.plan import Plan
+
+
+def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> bytes:
+    """The card of a finished bake, UTF-8."""
+    views = {"mix": "mix", "jsd": "mix (two aligned views) and clean crops", "clean": "mix and clean crops"}
+    flips = {"online": "left to the trainer", "baked": "baked, p = ½", "none": "none"}
+    facts = {
+        "recipe": plan.recipe["name"],
+        "epochs' worth": document["epochs_worth"],
+        "images": f"{document['images']:,} ({document['skipped']:,} skipped)",
+        "samples": f"{document['samples']:,}",
+        "bytes": f"{document['bytes']:,}",
+        "size": f"{plan.size} × {plan.size} px, {plan.codec}" + (f" {plan.quality}" if plan.quality else ""),
+        "views": views[plan.views],
+        "crop": plan.crop,
+        "flip": flips[plan.flip],
+        "seed": plan.seed,
+        "classes": len(plan.classes),
+        "source": _escaped(str(given["source"])),
+        "mixing set": f"{_escaped(str(given['mixing_set']))}, {plan.pictures:,} pictures" if plan.mixing else "none",
+    }
+    lines = [
+        "---",
+        "tags: [webdataset, image-classification, mixbake]",
+        "---",
+        "",
+        "# A mixbake bake",
+        "",
+        "| what | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in facts.items()),
+        "",
+        *_notes(plan),
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps(dict(plan.recipe), indent=1, sort_keys=True),
+        "```",
+        "",
+        "## Layout",
+        "",
+        f"`mix/vNNN/BBBBBB.tar` holds number NNN of block BBBBBB: KEY.{plan.extension}, KEY.cls (the label) and",
+        "KEY.json (how the picture was made). `index/*.parquet` has a row a variant, `images.parquet` a row an image.",
+        "`bake.json` is written last: its SHA-256 is the bake digest and stands for every byte here.",
+        "",
+        "The licence of the pictures is that of their source and mixing set; this bake adds none.",
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _notes(plan: Plan) -> list[str]:
+    op_set = plan.recipe.get("op_set")
+    overlap = overlaps_imagenet_c(op_set) if op_set else ()
+    if not overlap:
+        return []
+    return [f"The operations {', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result.", ""]
+
+
+def _escaped(text: str) -> str:
+    """Text that stays one table cell and starts no markup or link."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join("\\" + letter if letter in "\\`*_{}[]<>()#|!" else letter for letter in plain)

@@ -1,0 +1,161 @@
+"""The end of a build: images.parquet, the dataset card, and bake.json, the readers' only entry.
+
+Rule: bake.json names every receipt with its SHA-256, and receipts name every tar: its own SHA-256, the
+bake digest, stands for every byte of the bake.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixbake.data.listing import Listing
+from mixbake.errors import Damage, MixbakeError, UsageError
+from mixbake.storage.card import write_card
+from mixbake.storage.environment import environment_record
+from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
+from mixbake.storage.plan import Plan
+from mixbake.storage.receipt import Receipt
+from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
+
+FORMAT = "mixbake bake 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """bake.json: its digest (SHA-256 hex) and document."""
+
+    digest: str
+    document: Mapping[str, Any]
+
+    @property
+    def epochs_worth(self) -> int:
+        """N."""
+        return int(self.document["epochs_worth"])
+
+    @property
+    def skipped(self) -> int:
+        """Images left out."""
+        return int(self.document["skipped"])
+
+    @property
+    def mixing_files(self) -> tuple[str, ...]:
+        """Relative paths of the prepared pictures, none or one."""
+        mixing = self.document["mixing"]
+        return (mixing["path"],) if mixing else ()
+
+    def receipts(self, out: Path) -> list[Receipt]:
+        """Every receipt, checked against its SHA-256. Raises Damage naming the one that differs."""
+        found = []
+        for name, expected in self.document["receipts"].items():
+            path = out / "receipts" / f"{name}.json"
+            text = retrying(path.read_bytes, path)
+            if hashlib.sha256(text).hexdigest() != expected:
+                raise Damage(f"{path} is not the receipt that bake.json names: restore it, or bake into a new folder")
+            found.append(Receipt.from_json(text, path))
+        return found
+
+
+def open_finished(out: Path) -> Finished:
+    """The bake in `out`. Raises UsageError when it is not finished, Damage when bake.json is not one."""
+    path = out / "bake.json"
+    if not path.exists():
+        raise UsageError(f"{out} holds no finished bake (no bake.json): finish it with the same build command")
+    text = retrying(path.read_bytes, path)
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise Damage(f"{path} is not a mixbake bake: restore it, or bake into a new folder")
+    return Finished(digest=hashlib.sha256(text).hexdigest(), document=document)
+
+
+def finish(
+    out: Path,
+    plan: Plan,
+    plan_digest: str,
+    listing: Listing,
+    receipts: Sequence[Receipt],
+    epochs: int,
+    *,
+    given: Mapping[str, Any],
+) -> Finished:
+    """Write images.parquet, README.md and bake.json. Raises MixbakeError when receipts do not tile the bake."""
+    _require_tiling(plan, receipts, epochs)
+    publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
+    skipped = {skip.image for receipt in receipts for skip in receipt.skips}
+    mixing = f"mixing/{plan.mixing[:16]}.pictures" if plan.mixing else None
+    document = {
+        "format": FORMAT,
+        "epochs_worth": epochs,
+        "views": plan.views,
+        "manifest_sha256": plan_digest,
+        "images_sha256": sha256_file(out / "images.parquet")[0],
+        "mixing": {"path": mixing, "sha256": sha256_file(out / mixing)[0]} if mixing else None,
+        "receipts": {receipt.name: hashlib.sha256(receipt.to_json()).hexdigest() for receipt in receipts},
+        "images": plan.baked - len(skipped),
+        "skipped": len(skipped),
+        "samples": sum(receipt.samples for receipt in receipts),
+        "bytes": sum(receipt.bytes for receipt in receipts),
+        "environments": _distinct([dict(receipt.environment) for receipt in receipts]),
+        "built_with": environment_record(),
+    }
+    publish_bytes(out / "README.md", write_card(plan, document, given))
+    text = canonical_json(document)
+    publish_bytes(out / "bake.json", text)
+    return Finished(digest=hashlib.sha256(text).hexdigest(), document=document)
+
+
+def known_images(out: Path) -> dict[int, str]:
+    """SHA-256 (hex) of every image that a finished bake read, by number."""
+    table = pq.read_table(out / "images.parquet", columns=["number", "source_sha256"])
+    pairs = zip(table["number"].to_pylist(), table["source_sha256"].to_pylist(), strict=True)
+    return {number: sha256 for number, sha256 in pairs if sha256}
+
+
+def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> None:
+    skips: dict[int, frozenset[int]] = {}
+    covered = dict.fromkeys(range(plan.blocks), 0)
+    for receipt in sorted(receipts, key=lambda one: (one.block, one.first)):
+        if receipt.first != covered[receipt.block]:
+            raise MixbakeError(f"block {receipt.block}: receipts overlap or leave a gap at {receipt.first}")
+        covered[receipt.block] = receipt.last + 1
+        skipped = frozenset(skip.image for skip in receipt.skips)
+        if skips.setdefault(receipt.block, skipped) != skipped:
+            raise MixbakeError(f"block {receipt.block}: different images were skipped in different ranges")
+    if short := [block for block, last in covered.items() if last != epochs]:
+        raise MixbakeError(f"{len(short)} blocks are not {epochs} epochs' worth, the first is block {short[0]}")
+
+
+def _images(out: Path, plan: Plan, listing: Listing, receipts: Sequence[Receipt]) -> bytes:
+    """images.parquet, from the listing, the hashes in the indexes and the skips in the receipts."""
+    sha256 = np.full(len(listing), None, object)
+    skipped = np.full(len(listing), None, object)
+    for receipt in receipts:
+        for skip in receipt.skips:
+            sha256[skip.image], skipped[skip.image] = skip.sha256, skip.reason
+        if receipt.first == 0:
+            index = pq.read_table(
+                out / "index" / f"{receipt.name}.parquet",
+                columns=["image", "source_sha256"],
+                filters=[("number", "=", 0), ("view", "=", "mix")],
+            )
+            sha256[index["image"].to_numpy()] = index["source_sha256"].to_pylist()
+    labels = pa.array(listing.labels, pa.int32())
+    columns = [
+        pa.array(np.arange(len(listing))),
+        labels,
+        pa.DictionaryArray.from_arrays(labels, pa.array(plan.classes)),
+        pa.array(listing.paths, pa.string()),
+        pa.array(listing.sizes),
+        pa.array(sha256, pa.string()),
+        pa.array(skipped, pa.string()),
+    ]
+    return parquet_bytes([pa.record_batch(columns, schema=IMAGES_SCHEMA)], IMAGES_SCHEMA)
+
+
+def _distinct(values: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [value for i, value in enumerate(values) if value not in values[:i]]

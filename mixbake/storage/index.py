@@ -1,0 +1,175 @@
+"""The Parquet index: one row a variant, made from program columns without a Python object a row.
+
+Rule: columns and their meaning are fixed (`SCHEMA`); DuckDB, pandas or pyarrow read them as they are.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixbake.core.blends import BLEND_NAMES
+from mixbake.core.members import Members
+from mixbake.core.ops import OP_NAMES
+from mixbake.core.programs import Programs
+from mixbake.core.variant import MICRO
+from mixbake.storage.plan import shard_path
+from mixbake.storage.tar import key
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("image", pa.int64()),
+        ("number", pa.int32()),
+        ("view", _NAME),
+        ("label", pa.int32()),
+        ("class", _NAME),
+        ("source", pa.string()),
+        ("source_sha256", pa.string()),
+        ("block", pa.int32()),
+        ("shard", _NAME),
+        ("offset", pa.int64()),
+        ("size", pa.int32()),
+        ("layer", pa.int8()),
+        ("op", _NAME),
+        ("ops", pa.list_(_NAME)),
+        ("levels", pa.list_(pa.float64())),
+        ("blends", pa.list_(_NAME)),
+        ("picture", pa.int32()),
+        ("picture_hflip", pa.bool_()),
+        ("picture_vflip", pa.bool_()),
+        ("flip", pa.bool_()),
+        ("steps", pa.string()),
+    ]
+)
+"""offset, size: of the picture's bytes in the shard. op: null unless the program uses one operation."""
+
+IMAGES_SCHEMA = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("label", pa.int32()),
+        ("class", _NAME),
+        ("source", pa.string()),
+        ("bytes", pa.int64()),
+        ("source_sha256", pa.string()),
+        ("skipped", pa.string()),
+    ]
+)
+"""images.parquet: one row an image of the source; source_sha256 null if not baked, skipped null or the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What the index says of the n images of a chunk besides their programs: the same for every number."""
+
+    block: int
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    sources: list[str]
+    sha256: list[str]
+    arrow: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Convert once what every number of the chunk repeats."""
+        columns = {
+            "label": pa.array(self.labels, pa.int32()),
+            "class": pa.DictionaryArray.from_arrays(pa.array(self.labels, pa.int32()), pa.array(self.classes)),
+            "source": pa.array(self.sources, pa.string()),
+            "source_sha256": pa.array(self.sha256, pa.string()),
+        }
+        object.__setattr__(self, "arrow", columns)
+
+
+def index_rows(
+    table: Programs, members: Members, rows: Rows, *, offsets: NDArray[np.int64], sizes: NDArray[np.int32]
+) -> Any:
+    """Record batch of one number of a chunk; offsets, sizes: int[n], of each picture in its shard."""
+    n = len(table)
+    number = int(table.numbers[0])
+    mixed = table.pictures[:, 0] >= 0
+    columns = {
+        **rows.arrow,
+        "key": _keys(table),
+        "image": pa.array(table.images),
+        "number": pa.array(table.numbers, pa.int32()),
+        "view": _constant(table.view, n),
+        "block": pa.array(np.full(n, rows.block, np.int32)),
+        "shard": _constant(shard_path(table.view, number, rows.block), n),
+        "offset": pa.array(offsets),
+        "size": pa.array(sizes, pa.int32()),
+        "layer": pa.array(table.layers, pa.int8(), mask=table.layers == 0),
+        "op": _single_op(table),
+        "ops": _name_lists(table.ops, table.op_counts, OP_NAMES),
+        "levels": _lists(table.levels / MICRO, table.op_counts),
+        "blends": _name_lists(table.blends, table.blend_counts, BLEND_NAMES),
+        "picture": pa.array(table.pictures[:, 0], pa.int32(), mask=~mixed),
+        "picture_hflip": pa.array(table.pictures[:, 3] == 1, pa.bool_(), mask=~mixed),
+        "picture_vflip": pa.array(table.pictures[:, 4] == 1, pa.bool_(), mask=~mixed),
+        "flip": pa.array(table.flips == 1, pa.bool_()),
+        "steps": _texts(members),
+    }
+    return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def _constant(value: str, n: int) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([value]))
+
+
+def _named(codes: NDArray[Any], names: tuple[str, ...], mask: NDArray[np.bool_] | None = None) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=mask), pa.array(names))
+
+
+def _single_op(table: Programs) -> Any:
+    used = np.arange(table.ops.shape[1]) < table.op_counts[:, None]
+    first = table.ops[:, :1]
+    one = (table.op_counts > 0) & ((table.ops == first) | ~used).all(axis=1)
+    return _named(first[:, 0], OP_NAMES, ~one)
+
+
+def _offsets(counts: NDArray[Any]) -> NDArray[np.int32]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+def _flat(values: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+    return values[np.arange(values.shape[1]) < counts[:, None]]
+
+
+def _lists(values: NDArray[Any], counts: NDArray[Any]) -> Any:
+    return pa.ListArray.from_arrays(pa.array(_offsets(counts)), pa.array(_flat(values, counts)))
+
+
+def _name_lists(codes: NDArray[Any], counts: NDArray[Any], names: tuple[str, ...]) -> Any:
+    return pa.ListArray.from_arrays(pa.array(_offsets(counts)), _named(_flat(codes, counts), names))
+
+
+def _keys(table: Programs) -> Any:
+    """Keys from the digits of the image numbers: see `storage.tar.key`."""
+    blank = np.frombuffer(key(0, int(table.numbers[0]), table.view).encode(), np.uint8)
+    letters = np.repeat(blank[None], len(table), axis=0)
+    powers = 10 ** np.arange(7, -1, -1, dtype=np.int64)
+    letters[:, :8] = table.images[:, None] // powers % 10 + ord("0")
+    return _strings(np.full(len(table), len(blank)), letters.reshape(-1))
+
+
+def _texts(members: Members) -> Any:
+    positions = np.arange(members.text.shape[1])
+    inside = (positions >= members.spans[:, :1]) & (positions < members.spans[:, 1:])
+    return _strings(members.spans[:, 1] - members.spans[:, 0], members.text[inside])
+
+
+def _strings(lengths: NDArray[Any], letters: NDArray[np.uint8]) -> Any:
+    buffers = [None, pa.py_buffer(_offsets(lengths)), pa.py_buffer(np.ascontiguousarray(letters))]
+    return pa.StringArray.from_buffers(len(lengths), buffers[1], buffers[2])
+
+
+def parquet_bytes(batches: list[Any], schema: Any) -> bytes:
+    """Batches as one Parquet file in memory (zstd), row groups of about 50,000 rows."""
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_batches(batches, schema=schema)
+    pq.write_table(table, sink, compression="zstd", row_group_size=50_000, store_schema=True)
+    return bytes(sink.getvalue())

@@ -1,0 +1,160 @@
+"""The plan: everything that decides a bake's bytes, except how many epochs' worth there are.
+
+It is written first, as manifest.json, and never changes. Rule: no absolute path, no clock and no N in
+it; two plans are the same exactly when their fields are.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core import rng
+from mixbake.data.listing import Listing
+from mixbake.errors import PlanDiffers
+from mixbake.storage import codecs, tar
+from mixbake.storage.store import canonical_json
+
+BLOCKS_WANTED = 64
+"""A small set is cut into about this many blocks, so that many workers have something to do."""
+MIN_IMAGES = {True: 256, False: 32}
+"""Fewest images a block, for fixed (small) and for encoded (large) records: below it files cost more than pixels."""
+SHARD_BYTES = 160_000_000
+BYTES_PER_PIXEL = {"jpeg": 0.9, "png": 2.6, "webp": 0.8, "raw": 3.1}
+"""For the size of a block only; the shards may come out at 128 to 256 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is baked. Two bakes with equal plans and environments have equal tars.
+
+    images: n of the source; baked: the first of the seeded permutation that are baked (`--limit`).
+    recipe: every parameter. classes: in label order. source: digest of (path, bytes, label).
+    mixing: digest of the prepared pictures, or None. flip: "online", "baked" or "none".
+    member_bytes: length of every JSON member. block_images: images a block.
+    """
+
+    schema: int
+    seed: int
+    recipe: Mapping[str, Any]
+    source: str
+    classes: tuple[str, ...]
+    images: int
+    baked: int
+    mixing: str | None
+    pictures: int
+    size: int
+    crop: str
+    flip: str
+    views: str
+    codec: str
+    quality: int
+    background: tuple[int, int, int]
+    member_bytes: int
+    paths_in_members: bool
+    block_images: int
+    environment: Mapping[str, str]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are; the last may be shorter."""
+        return -(-self.baked // self.block_images)
+
+    @property
+    def group(self) -> int:
+        """Numbers that share a crop, flip and picture."""
+        return 2 if self.views == "jsd" else 1
+
+    @property
+    def extension(self) -> str:
+        """Of the picture member, without a dot."""
+        return codecs.CODECS[self.codec].extension
+
+    def outputs(self, first: int, last: int) -> Iterator[tuple[str, int]]:
+        """(view, number) of every shard that epochs' worth first..last (inclusive) consist of."""
+        for number in range(first * self.group, (last + 1) * self.group):
+            yield "mix", number
+        if self.views != "mix":
+            for number in range(first, last + 1):
+                yield "clean", number
+
+    def variants(self, epochs: int) -> int:
+        """Samples in a bake of that many epochs' worth without skips, clean crops included."""
+        return self.baked * epochs * (self.group + (self.views != "mix"))
+
+    def order(self) -> NDArray[np.int64]:
+        """int64[baked]: image numbers in baking order; block b is the b-th slice of `block_images`."""
+        return rng.stream(self.seed, "blocks").permutation(self.images)[: self.baked].astype(np.int64)
+
+    def block(self, number: int) -> slice:
+        """Where block `number` lies in `order()`."""
+        return slice(number * self.block_images, min((number + 1) * self.block_images, self.baked))
+
+
+def shard_path(view: str, number: int, block: int) -> str:
+    """`mix/v003/000017.tar`: computed, never read from a file."""
+    return f"{view}/v{number:03d}/{block:06d}.tar"
+
+
+def range_name(block: int, first: int, last: int) -> str:
+    """`000017-v000-009`: a block and its epochs' worth, the stem of its index and receipt."""
+    return f"{block:06d}-v{first:03d}-{last:03d}"
+
+
+def source_digest(listing: Listing) -> str:
+    """SHA-256 over (relative path, bytes, label) of every image and the class names, in order."""
+    digest = hashlib.sha256(canonical_json(list(listing.classes)))
+    for path, size, label in zip(listing.paths, listing.sizes.tolist(), listing.labels.tolist(), strict=True):
+        digest.update(f"\n{path}\0{size}\0{label}".encode())
+    return digest.hexdigest()
+
+
+def block_images(baked: int, *, size: int, codec: str, member_bytes: int) -> int:
+    """Images a block: from the number of images, size and codec only, never from N or the machine."""
+    fixed = codecs.is_fixed(codec, size)
+    if fixed:
+        record = tar.layout(tar.stored_png_size(size), member_bytes).record
+    else:
+        record = round(size * size * BYTES_PER_PIXEL[codec]) + member_bytes + 4 * tar.UNIT
+    return max(1, min(SHARD_BYTES // record, max(-(-baked // BLOCKS_WANTED), MIN_IMAGES[fixed])))
+
+
+def manifest(plan: Plan, *, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of manifest.json; `given` is what the user wrote, recorded and not compared."""
+    return {"format": "mixbake bake 1", "plan": asdict(plan), "given": dict(given)}
+
+
+def plan_of(document: Mapping[str, Any]) -> Plan:
+    """The plan in a manifest document. Raises PlanDiffers when it is of another version."""
+    stored = dict(document["plan"])
+    names = {field.name for field in fields(Plan)}
+    if set(stored) != names:
+        odd = ", ".join(sorted(set(stored) ^ names))
+        raise PlanDiffers(f"the plan was written by another version of mixbake (fields {odd}): use that version")
+    tuples = {"classes": tuple(stored["classes"]), "background": tuple(stored["background"])}
+    return Plan(**(stored | tuples))
+
+
+def differences(old: Plan, new: Plan) -> list[str]:
+    """`field: old -> new` for each field in which two plans differ; long values by their digest."""
+    before, after = asdict(old), asdict(new)
+    return [line for name in before for line in _compare(name, before[name], after[name])]
+
+
+def _compare(name: str, old: Any, new: Any) -> list[str]:
+    if canonical_json(old) == canonical_json(new):
+        return []
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new})
+        return [line for key in keys for line in _compare(f"{name}.{key}", old.get(key), new.get(key))]
+    return [f"{name}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value).decode()
+    if len(text) <= 70:
+        return text
+    return f"{text[:24]}... ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
