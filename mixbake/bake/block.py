@@ -257,9 +257,10 @@ def _append_encoded(
     """Render, encode and append one variant after the other; returns where their pictures lie."""
     codec = codecs.CODECS[plan.codec]
     offsets, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int32)
+    rendered = render.render_each(table, chunk.pixels, pictures, canvas)
     for row, entry in enumerate(chunk.entries):
         slot.begin(entry.image)
-        pixels = render.render_one(table, row, chunk.pixels[row], pictures, canvas)
+        pixels = next(rendered)
         data = codec.encode(pixels, plan.quality)
         sample = tar.key(entry.image, shard.number, shard.view)
         start = shard.append(tar.record(sample, data, codec.extension, entry.label, texts[row].tobytes()), 1)

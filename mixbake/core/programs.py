@@ -155,14 +155,27 @@ def _write(table: Programs, row: int, variant: Variant) -> None:
     table.ops[row, : len(variant.ops)] = [OPS[name] for name in variant.ops]
     table.levels[row, : len(variant.ops)] = [micro(level) for level in variant.levels]
     table.blends[row, : len(variant.blends)] = [BLENDS[name] for name in variant.blends]
-    crop, picture = variant.crop, variant.picture
-    table.crops[row] = CROP_CODES[crop.kind], crop.left, crop.top, crop.width, crop.height
+    table.crops[row] = crop_row(variant.crop)
     table.flips[row] = variant.flip
-    if picture is not None:
-        table.pictures[row] = picture.id, picture.left, picture.top, picture.hflip, picture.vflip, picture.gray
+    if (picture := variant.picture) is not None:
+        window = picture.id, picture.left, picture.top, picture.hflip, picture.vflip, picture.gray
+        table.pictures[row] = _int32("picture", window)
     table.lengths[row] = len(variant.steps)
     for i, step in enumerate(variant.steps):
         write_step(table, row, i, step)
+
+
+def crop_row(crop: Crop) -> NDArray[np.int32]:
+    """A crop as int32[5]. Raises UsageError on an unknown kind or a number that does not fit."""
+    if crop.kind not in CROP_CODES:
+        raise UsageError(f"unknown kind of crop {crop.kind!r}: choose from {', '.join(CROP_CODES)}")
+    return _int32("crop", (CROP_CODES[crop.kind], crop.left, crop.top, crop.width, crop.height))
+
+
+def _int32(what: str, values: tuple[int, ...]) -> NDArray[np.int32]:
+    if not all(-(2**31) <= value < 2**31 for value in values):
+        raise UsageError(f"a {what} with numbers beyond 32 bits: {values}")
+    return np.array(values, np.int32)
 
 
 def write_step(table: Programs, row: int, i: int, step: Step) -> None:

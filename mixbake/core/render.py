@@ -4,8 +4,8 @@ Both ways run the same compiled function, so they give the same bytes. Kernels c
 checks every shape, box and register before it calls one. Rule: no randomness, no state but scratch memory.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mixbake.core import programs
 from mixbake.core.kernels import codes, program
 from mixbake.core.kernels.resize import work_words
-from mixbake.core.ops import STEPS
+from mixbake.core.ops import STEP_NAMES, STEPS
 from mixbake.core.programs import Programs, source_count, units_of
-from mixbake.core.variant import CROP_CODES, Crop, Number, Step, Variant
+from mixbake.core.variant import Crop, Number, Step, Variant
 from mixbake.errors import UsageError
 
 Bytes = NDArray[np.uint8]
@@ -45,7 +45,7 @@ class Canvas:
         return (
             np.zeros((registers, length), np.uint8),
             np.zeros(self.size * self.size + self.size, np.uint64),
-            np.zeros((3, 256), np.int32),
+            np.zeros((6, 256), np.int32),
             np.zeros((3, 256), np.uint8),
             np.zeros(256, np.float32),
             np.zeros(256, np.float32),
@@ -61,9 +61,19 @@ class Canvas:
             self.scratch = self._allocate()
 
 
-@lru_cache(maxsize=4)
-def _canvas(size: int) -> Canvas:
-    return Canvas(size)
+class _Canvases(threading.local):
+    """The last canvas of each thread: kernels run without the GIL, so threads must not share scratch."""
+
+    def __init__(self) -> None:
+        self.canvas = Canvas(1)
+
+    def of(self, size: int) -> Canvas:
+        if self.canvas.size != size:
+            self.canvas = Canvas(size)
+        return self.canvas
+
+
+_CANVASES = _Canvases()
 
 
 def render(variant: Variant, image: Bytes, picture: Bytes | None = None, *, size: int) -> Bytes:
@@ -80,7 +90,7 @@ def render(variant: Variant, image: Bytes, picture: Bytes | None = None, *, size
             raise UsageError(f"variant {variant.key} mixes with picture {table.pictures[0, 0]}: pass its pixels")
         table.pictures[0, 0] = 0
         pictures = as_pictures([picture])
-    return render_one(table, 0, image, pictures, _canvas(size))
+    return next(render_each(table, [image], pictures, _CANVASES.of(size))).copy()
 
 
 def as_pictures(pictures: Sequence[Bytes]) -> program.Pictures:
@@ -97,21 +107,33 @@ def as_pictures(pictures: Sequence[Bytes]) -> program.Pictures:
     )
 
 
-def render_one(table: Programs, row: int, image: Bytes, pictures: program.Pictures, canvas: Canvas) -> Bytes:
-    """Row `row` of a table of checked programs from its image; uint8 size×size×3, a new array."""
-    check_image(image)
-    check_rows(table, slice(row, row + 1), image.shape[0], image.shape[1], pictures, canvas.size)
-    canvas.reserve(registers=table.do.shape[1] + 3, height=image.shape[0], width=image.shape[1])
+def render_each(
+    table: Programs, images: Sequence[Bytes], pictures: program.Pictures, canvas: Canvas
+) -> Iterator[Bytes]:
+    """Rows of a table one by one, row i from images[i] (uint8 H×W×3 of any size).
+
+    Yields uint8 size×size×3 in memory that the next row overwrites: fresh memory costs more than rendering.
+    """
+    for image in images:
+        check_image(image)
+    shapes = np.array([image.shape[:2] for image in images], np.int32).reshape(-1, 2)
+    if len(shapes) != len(table):
+        raise UsageError(f"{len(table)} programs need as many images, not {len(shapes)}")
+    check_rows(table, shapes, pictures, canvas.size)
+    height, width = shapes.max(axis=0, initial=1).tolist()
+    canvas.reserve(registers=table.do.shape[1] + 3, height=height, width=width)
     out = np.empty((canvas.size, canvas.size, 3), np.uint8)
-    columns = tuple(column[row : row + 1] for column in table.columns)
-    program.run_stack(columns, image[None], _FIRST, pictures, canvas.size, canvas.scratch, out.reshape(1, -1))
-    return out
+    flat = out.reshape(1, -1)
+    for row, image in enumerate(images):
+        columns = tuple(column[row : row + 1] for column in table.columns)
+        program.run_stack(columns, image[None], _FIRST, pictures, canvas.size, canvas.scratch, flat)
+        yield out
 
 
 def render_stack(
     table: Programs, images: Bytes, which: NDArray[np.int64], pictures: program.Pictures, canvas: Canvas
 ) -> Bytes:
-    """All rows of a table in one compiled call, the same bytes as `render_one` row by row.
+    """All rows of a table in one compiled call, the same bytes as `render_each` row by row.
 
     images: uint8 m×H×W×3; which: int64[n], the image of each row. Returns uint8 n×size×size×3.
     """
@@ -119,7 +141,8 @@ def render_stack(
         raise UsageError(f"images must be contiguous uint8 m×H×W×3, not {images.dtype} {images.shape}")
     if len(which) != len(table) or (len(which) and not 0 <= which.min() <= which.max() < len(images)):
         raise UsageError(f"`which` must hold {len(table)} numbers below {len(images)}")
-    check_rows(table, slice(None), images.shape[1], images.shape[2], pictures, canvas.size)
+    shapes = np.broadcast_to(np.array(images.shape[1:3], np.int32), (len(table), 2))
+    check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
     out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
     program.run_stack(
@@ -145,7 +168,8 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
     programs.write_step(table, 0, 0, Step(do=do, src=(0,) * expected, args=tuple(args)))
     table.sources[0, 0, :expected] = range(expected)
     table.lengths[0] = 1
-    _check_steps(table, slice(None), size)
+    table.pictures[0, 0] = 0
+    _check_steps(table, size)
     canvas = Canvas(size, registers=expected + 1)
     for i, register in enumerate(registers):
         canvas.scratch[0][i] = register.reshape(-1)
@@ -159,8 +183,8 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
 def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
     """The window of image (uint8 H×W×3) as uint8 size×size×3, mirrored when `flip`."""
     check_image(image)
-    row = np.array([[CROP_CODES[window.kind], window.left, window.top, window.width, window.height]], np.int32)
-    _check_crops(row, image.shape[0], image.shape[1], size)
+    row = programs.crop_row(window)[None]
+    _check_crops(row, np.array([image.shape[:2]], np.int32), size)
     canvas = Canvas(size, registers=3)
     canvas.reserve(height=image.shape[0], width=image.shape[1])
     out = np.empty((size, size, 3), np.uint8)
@@ -175,13 +199,14 @@ def check_image(image: Bytes) -> None:
         raise UsageError(f"an image must be contiguous uint8 H×W×3, not {image.dtype} {image.shape}")
 
 
-def check_rows(
-    table: Programs, rows: slice, height: int, width: int, pictures: program.Pictures, size: int
-) -> None:
-    """Raise UsageError unless every window and step of the rows stays inside its image, picture, registers."""
-    _check_crops(table.crops[rows], height, width, size)
-    _check_pictures(table.pictures[rows], pictures, size)
-    _check_steps(table, rows, size)
+def check_rows(table: Programs, shapes: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
+    """Raise UsageError unless every window and step stays inside its image, picture and registers.
+
+    shapes: int32[n, 2], height and width of each row's image.
+    """
+    _check_crops(table.crops, shapes, size)
+    _check_pictures(table.pictures, pictures, size)
+    _check_steps(table, size)
 
 
 def _refuse(bad: NDArray[np.bool_], what: str, values: NDArray[Any]) -> None:
@@ -190,14 +215,15 @@ def _refuse(bad: NDArray[np.bool_], what: str, values: NDArray[Any]) -> None:
         raise UsageError(f"{what}: {values[first].tolist()}")
 
 
-def _check_crops(crops: NDArray[np.int32], height: int, width: int, size: int) -> None:
-    kind, left, top, wide, high = crops.T
+def _check_crops(crops: NDArray[np.int32], shapes: NDArray[np.int32], size: int) -> None:
+    kind, left, top, wide, high = crops.T.astype(np.int64)
+    height, width = shapes.T
     padded = kind == codes.CROP_PAD
     _refuse((kind < 0) | (kind > codes.CROP_FIT), "unknown kind of crop (kind, left, top, width, height)", crops)
     _refuse(padded & ((wide != size) | (high != size)), f"a padded crop must be {size}×{size}", crops)
     far = (abs(left) > 4 * (size + width)) | (abs(top) > 4 * (size + height))
     outside = (left < 0) | (top < 0) | (wide < 1) | (high < 1) | (left + wide > width) | (top + high > height)
-    _refuse(np.where(padded, far, outside), f"a crop outside its {width}×{height} image", crops)
+    _refuse(np.where(padded, far, outside), "a crop (kind, left, top, width, height) outside its image", crops)
 
 
 def _check_pictures(chosen: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
@@ -228,7 +254,7 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
     codes.BRIGHTNESS: ((0, 16_000_000),),
     codes.SHARPNESS: ((0, 16_000_000),),
     codes.ARITHMETIC: ((-16_000_000, 16_000_000), (-16_000_000, 16_000_000)),
-    codes.GEOMETRIC: ((0, 16_000_000), (-16_000_000, 16_000_000)),
+    codes.GEOMETRIC: ((0, 8_000_000), (-8_000_000, 8_000_000)),
     codes.PIXEL: ((0, 1_000_000), (0, 2**32 - 1)),
     codes.ELEMENT: ((0, 1_000_000), (0, 2**32 - 1)),
     codes.WEIGHTED: ((-16_000_000, 16_000_000),) * codes.MAX_ARGS,
@@ -236,19 +262,28 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
 """Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
 
 
-def _check_steps(table: Programs, rows: slice, size: int) -> None:
-    do, args, arities = table.do[rows], table.args[rows], table.arities[rows]
-    active = np.arange(do.shape[1]) < table.lengths[rows][:, None]
+def _check_steps(table: Programs, size: int) -> None:
+    do, args, arities = table.do, table.args, table.arities
+    active = np.arange(do.shape[1]) < table.lengths[:, None]
+    reads = active & (table.sources[:, :, :2] == 1).any(axis=2)
+    _refuse(reads.any(axis=1) & (table.pictures[:, 0] < 0), "a program reads a picture that it does not name", do)
     for code in np.unique(do[active]).tolist():
         here = active & (do == code)
         values, arity = args[here], arities[here]
         for k, (low, high) in enumerate(_RANGES.get(code, ())):
             bad = (k < arity) & ((values[:, k] < low) | (values[:, k] > high))
-            _refuse(bad, f"argument {k} of step code {code} is outside {low}..{high} (units of 1e-6 or 1)", values)
+            name = STEP_NAMES[code]
+            _refuse(bad, f"argument {k} of step {name} is outside {low}..{high} (units of 1e-6, or whole)", values)
         if codes.ARITHMETIC <= code < codes.WEIGHTED:
-            left, top, width, height = values[:, 2:6].T
-            outside = (left < 0) | (top < 0) | (width < 1) | (height < 1) | (left + width > size) | (top + height > size)
-            _refuse((arity == 6) & outside, f"a blend's box outside its {size}×{size} register", values)
+            _check_boxes(values[arity == 6][:, 2:6], size)
+
+
+def _check_boxes(boxes: NDArray[np.int64], size: int) -> None:
+    # One by one before the sums: a sum of huge numbers would wrap around.
+    _refuse(((boxes < 0) | (boxes > size)).any(axis=1), f"a blend's box outside its {size}×{size} register", boxes)
+    left, top, width, height = boxes.T
+    outside = (width < 1) | (height < 1) | (left + width > size) | (top + height > size)
+    _refuse(outside, f"a blend's box outside its {size}×{size} register", boxes)
 
 
 def _common_size(registers: Sequence[Bytes]) -> int:

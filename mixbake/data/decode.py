@@ -30,6 +30,9 @@ Colour = tuple[int, int, int]
 MAX_PIXELS = 178_956_970
 """Height times width that is still decoded: 512 MiB as RGB, the size at which Pillow, too, suspects an attack."""
 
+MAX_SIDE = 65_535
+"""Longest side that is still decoded, JPEG's own limit: a picture 16 million pixels wide takes minutes."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 _JPEG = b"\xff\xd8\xff"
@@ -52,6 +55,7 @@ _REFUSED_MODES = {
 }
 _GRAY16_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _PNG_GRAY_STEPS = {"L;2": 85, "L;4": 17}
+_BAND_PIXELS = 1 << 20
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 _PILLOW_ERRORS = (
@@ -79,7 +83,7 @@ def decode(blob: Blob, *, background: Colour = (255, 255, 255)) -> Pixels:
 
     Transparency is laid over `background`, rounded to nearest. 16-bit gray is scaled by 255/65535,
     rounded; 16-bit colour keeps its upper byte, as Pillow reads it. Arrays are checked and passed through.
-    Raises DecodeError when `blob` is empty, cut short, damaged, above MAX_PIXELS or no picture.
+    Raises DecodeError when `blob` is empty, cut short, damaged, above MAX_SIDE or MAX_PIXELS, or no picture.
     """
     if isinstance(blob, np.ndarray):
         return _checked(blob)
@@ -113,8 +117,8 @@ def _checked(pixels: Pixels) -> Pixels:
 
 
 def _check_size(height: int, width: int) -> None:
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise DecodeError(f"{width}x{height} pixels: outside 1 to {MAX_PIXELS} pixels")
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE and height * width <= MAX_PIXELS):
+        raise DecodeError(f"{width}x{height} pixels: sides are 1 to {MAX_SIDE}, in all at most {MAX_PIXELS} pixels")
 
 
 # ── JPEG ──────────────────────────────────────────────────────────────────────────────────────────
@@ -242,11 +246,15 @@ def _scaled_gray(image: ImageFile.ImageFile, background: Colour) -> Pixels:
 
 def _over(rgba: Pixels, background: Colour) -> Pixels:
     """`rgba` laid over an opaque colour: (c·a + b·(255 - a)) / 255 in integers, rounded to nearest."""
-    alpha = rgba[:, :, 3:].astype(np.uint16)
     behind = np.array(background, dtype=np.uint16)
-    # At most 255·255 + 127, which fits 16 bits; 255 is odd, so there are no ties.
-    mixed = (rgba[:, :, :3] * alpha + behind * (255 - alpha) + 127) // 255
-    return mixed.astype(np.uint8)
+    pixels = np.empty((*rgba.shape[:2], 3), dtype=np.uint8)
+    rows = max(1, _BAND_PIXELS // rgba.shape[1])  # bands bound the 16-bit copies of a huge picture
+    for top in range(0, len(rgba), rows):
+        band = rgba[top : top + rows]
+        alpha = band[:, :, 3:].astype(np.uint16)
+        # At most 255·255 + 127, which fits 16 bits; 255 is odd, so there are no ties.
+        pixels[top : top + rows] = (band[:, :, :3] * alpha + behind * (255 - alpha) + 127) // 255
+    return pixels
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile
 
-from mixbake.data.decode import MAX_PIXELS, decode, image_size
+from mixbake.data.decode import MAX_PIXELS, MAX_SIDE, decode, image_size
 from mixbake.errors import DecodeError
 
 
@@ -129,6 +129,15 @@ def test_transparency_is_laid_over_the_background_rounded_to_nearest(rgba: Any, 
     colour, alpha = rgba[:, :, :3].astype(np.float64), rgba[:, :, 3:].astype(np.float64)
     wanted = np.floor((colour * alpha + np.array(background) * (255 - alpha)) / 255 + 0.5)
     assert np.array_equal(decode(encoded(Image.fromarray(rgba), "PNG"), background=background), wanted)
+
+
+def test_a_large_transparent_picture_follows_the_same_rule_in_every_row() -> None:
+    rgba = np.tile(noise(3, 5, 4), (500, 300, 1))
+    colour, alpha = rgba[:3, :5, :3].astype(np.float64), rgba[:3, :5, 3:].astype(np.float64)
+    wanted = np.floor((colour * alpha + 255 * (255 - alpha)) / 255 + 0.5).astype(np.uint8)
+    assert np.array_equal(
+        decode(encoded(Image.fromarray(rgba), "PNG", compress_level=1)), np.tile(wanted, (500, 300, 1))
+    )
 
 
 @given(arrays(np.uint8, (2, 3, 2)))
@@ -250,45 +259,6 @@ def test_leftover_bytes_before_the_end_marker_of_a_jpeg_are_harmless() -> None:
     assert np.abs(decode(odd).astype(int) - decode(data)).max() <= 1
 
 
-# ── orientation ───────────────────────────────────────────────────────────────────────────────────
-
-
-def exif_with(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[271] = "a maker"
-    exif[274] = orientation
-    return exif
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("orientation", range(10))
-def test_pictures_are_turned_as_their_exif_says(kind: str, orientation: int) -> None:
-    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
-    data = encoded(Image.fromarray(smooth()), kind, exif=exif_with(orientation), **options)
-    with Image.open(io.BytesIO(data)) as image:
-        wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=int)
-    pixels = decode(data)
-    assert pixels.shape == wanted.shape
-    assert np.abs(pixels - wanted).max() <= 1
-    assert pixels.flags.c_contiguous
-    assert image_size(data) == pixels.shape[:2]
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_orientation_is_read_in_both_byte_orders(order: str) -> None:
-    magic = b"II*\0" if order == "<" else b"MM\0*"
-    tiff = magic + struct.pack(order + "IHHHIHH", 8, 1, 274, 3, 1, 6, 0) + bytes(4)
-    data = encoded(Image.fromarray(smooth()), "JPEG", exif=b"Exif\0\0" + tiff)
-    assert image_size(data) == (56, 40)
-
-
-@given(st.binary(max_size=80), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0\xff\xff"]))
-def test_broken_exif_never_makes_a_picture_unreadable(junk: bytes, start: bytes) -> None:
-    data = encoded(Image.fromarray(smooth(8, 16)), "JPEG", exif=b"Exif\0\0" + start + junk)
-    assert sorted(decode(data).shape[:2]) == [8, 16]
-    assert image_size(data) == decode(data).shape[:2]
-
-
 # ── what is refused, and how ──────────────────────────────────────────────────────────────────────
 
 
@@ -314,7 +284,8 @@ def png_claiming(height: int, width: int) -> bytes:
 BOMBS = {
     "jpeg": jpeg_claiming(65000, 65000),
     "png": png_claiming(2**31 - 1, 2**31 - 1),
-    "png, just over": png_claiming(1, MAX_PIXELS + 1),
+    "png, just too many": png_claiming(MAX_SIDE, MAX_PIXELS // MAX_SIDE + 1),
+    "png, just too wide": png_claiming(1, MAX_SIDE + 1),
     "bmp": b"BM" + struct.pack("<IIIIiiHHIIIIII", 100, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
     "ppm": b"P6 60000 60000 255\n" + bytes(100),
     "gif": b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + bytes(30),
@@ -335,14 +306,17 @@ def test_a_gif_frame_cannot_outgrow_the_limit() -> None:
         decode(screen + frame)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damage_gives_pixels_or_one_short_printable_reason(data: st.DataObject) -> None:
     samples = {**LOSSLESS, "jpeg": lambda: encoded(Image.fromarray(smooth(16, 16)), "JPEG")}
     picture = bytearray(samples[data.draw(st.sampled_from(sorted(samples)))]())
     for _ in range(data.draw(st.integers(1, 4))):
         picture[data.draw(st.integers(0, min(len(picture), 200) - 1))] = data.draw(st.integers(0, 255))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("error")
+        # Damage may claim a large size that is still allowed; filling it proves nothing here.
+        patch.setattr("mixbake.data.decode.MAX_PIXELS", 100_000)
         try:
             pixels = decode(bytes(picture))
         except DecodeError as error:
@@ -374,7 +348,7 @@ def test_a_program_that_loads_truncated_files_gets_no_partial_picture(monkeypatc
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_nothing_is_printed_whatever_the_files() -> None:
+def test_bombs_and_cut_files_print_nothing() -> None:
     code = (
         "import sys; from mixbake.data.decode import decode; from mixbake.errors import DecodeError\n"
         "for data in map(bytes.fromhex, sys.stdin.read().split()):\n"

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mixbake.data.braces import expand_braces
 from mixbake.data.decode import decode
 from mixbake.data.listing import Listing
 from mixbake.data.sources import open_source
@@ -340,60 +339,6 @@ def test_broken_parquet_and_nulls_are_refused(tmp_path: Path) -> None:
         open_source(f"list:{tmp_path / 'l.parquet'}")
     with pytest.raises(UsageError, match="cannot be read"):
         open_source(f"list:{tmp_path / 'absent.csv'}")
-
-
-# ── braces ────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("pattern", "count", "first", "last"),
-    [
-        ("a{000..009}.tar", 10, "a000.tar", "a009.tar"),
-        ("{8..11}", 4, "8", "11"),
-        ("{08..11}", 4, "08", "11"),
-        ("{2..0}", 3, "2", "0"),
-        ("{a,b}/{0..1}", 4, "a/0", "b/1"),
-        ("{a{0..1},b}", 3, "a0", "b"),
-        ("{,x}y", 2, "y", "xy"),
-        ("plain", 1, "plain", "plain"),
-        ("{plain}{0..1}", 2, "{plain}0", "{plain}1"),
-        ("{open{0..1}", 2, "{open0", "{open1"),
-    ],
-)
-def test_braces_expand_as_in_a_shell(pattern: str, count: int, first: str, last: str) -> None:
-    names = list(expand_braces(pattern))
-    assert (len(names), names[0], names[-1]) == (count, first, last)
-
-
-PATTERNS = st.recursive(
-    st.text("01x.", max_size=2).map(lambda text: (text, [text])),
-    lambda parts: st.one_of(
-        st.lists(parts, min_size=2, max_size=3).map(
-            lambda choices: (
-                "{" + ",".join(written for written, _ in choices) + "}",
-                [name for _, names in choices for name in names],
-            )
-        ),
-        st.tuples(parts, parts).map(
-            lambda pair: (pair[0][0] + pair[1][0], [left + right for left in pair[0][1] for right in pair[1][1]])
-        ),
-    ),
-    max_leaves=8,
-)
-"""(pattern, what it stands for in order), built together."""
-
-
-@given(PATTERNS)
-def test_nested_and_joined_braces_give_every_combination_in_order(pattern: tuple[str, list[str]]) -> None:
-    written, names = pattern
-    assert list(expand_braces(written)) == names
-
-
-def test_an_endless_range_is_refused() -> None:
-    with pytest.raises(UsageError, match="more than"):
-        open_source("wds:{0..999999999}.tar")
-    with pytest.raises(UsageError, match=r"no tar|more than"):
-        open_source("wds:" + "{0..999}" * 9)
 
 
 # ── real data ─────────────────────────────────────────────────────────────────────────────────────

@@ -30,27 +30,56 @@ def weigh(size_in: int, size_out: int, starts: NDArray[np.int32], weights: NDArr
     """
     scale = size_in / size_out
     support = max(scale, 1.0)
-    inverse = 1.0 / support
+    widest = 1
+    for x in range(size_out):
+        first, count = _window(x, scale, support, size_in)
+        widest = max(widest, count)
     taps = 1
     for x in range(size_out):
-        center = (x + 0.5) * scale
-        taps = max(taps, min(int(center + support + 0.5), size_in) - max(int(center - support + 0.5), 0))
+        first, count = _window(x, scale, support, size_in)
+        row = x * widest
+        _triangle(x, first, count, scale, support, weights, row)
+        # Weights that round to zero at either end cost a tap each and change nothing.
+        lead = 0
+        while lead < count - 1 and weights[row + lead] == 0:
+            lead += 1
+        while count > lead + 1 and weights[row + count - 1] == 0:
+            count -= 1
+        for k in range(widest):
+            weights[row + k] = weights[row + lead + k] if lead + k < count else np.uint32(0)
+        starts[x] = first + lead
+        taps = max(taps, count - lead)
     for x in range(size_out):
-        center = (x + 0.5) * scale
-        first = max(int(center - support + 0.5), 0)
-        count = min(int(center + support + 0.5), size_in) - first
-        start = min(first, size_in - taps)
-        row = x * taps
-        weights[row : row + taps] = 0
-        total = 0.0
-        for k in range(count):
-            total += max(1.0 - abs((k + first - center + 0.5) * inverse), 0.0)
-        for k in range(count):
-            weight = max(1.0 - abs((k + first - center + 0.5) * inverse), 0.0)
-            share = weight / total if total != 0.0 else weight
-            weights[row + first - start + k] = np.uint32(int(0.5 + share * (1 << _BITS)))
-        starts[x] = start
+        shift = max(starts[x] + taps - size_in, 0)
+        starts[x] -= shift
+        for k in range(taps - 1, -1, -1):
+            weights[x * widest + k] = weights[x * widest + k - shift] if k >= shift else np.uint32(0)
+        for k in range(taps):
+            weights[x * taps + k] = weights[x * widest + k]
     return taps
+
+
+@inline
+def _window(x: int, scale: float, support: float, size_in: int) -> tuple[int, int]:
+    """First input position under output position x, and how many there are."""
+    center = (x + 0.5) * scale
+    first = max(int(center - support + 0.5), 0)
+    return first, min(int(center + support + 0.5), size_in) - first
+
+
+@inline
+def _triangle(
+    x: int, first: int, count: int, scale: float, support: float, weights: NDArray[np.uint32], row: int
+) -> None:
+    """weights[row : row + count] <- Pillow's rounded, normalised triangle around output position x."""
+    center, inverse = (x + 0.5) * scale, 1.0 / support
+    total = 0.0
+    for k in range(count):
+        total += max(1.0 - abs((k + first - center + 0.5) * inverse), 0.0)
+    for k in range(count):
+        weight = max(1.0 - abs((k + first - center + 0.5) * inverse), 0.0)
+        share = weight / total if total != 0.0 else weight
+        weights[row + k] = np.uint32(int(0.5 + share * (1 << _BITS)))
 
 
 @inline
@@ -135,18 +164,32 @@ def _turn(lines: Bytes, width: int, pixels: NDArray[np.uint32], rows: int) -> No
 
 @inline
 def _turn_back(pixels: NDArray[np.uint32], rows: int, wanted: int, out: Bytes, first_row: int, size: int) -> None:
-    """out[first_row + r][x] = RGB of pixels[x·rows + r] for r < wanted; `out` is size × size × 3."""
-    for group in range(0, size, 16):
-        count = np.uintp(min(16, size - group))
+    """out[first_row + r][x] = RGB of pixels[x·rows + r] for r < wanted; `out` is size × size × 3.
+
+    Four pixels leave as three 32-bit words; what does not fill four leaves byte by byte.
+    """
+    words = out.view(np.uint32) if size % 4 == 0 else pixels
+    fours = size // 4 if size % 4 == 0 else 0
+    step = np.uintp(rows)
+    for group in range(0, fours, 4):
+        count = np.uintp(min(4, fours - group))
         for r in range(np.uintp(wanted)):
-            q = np.uintp(((first_row + np.int64(r)) * size + group) * 3)
-            p = np.uintp(group * rows) + r
-            for i in range(count):
-                value = pixels[p + i * np.uintp(rows)]
-                out[q] = np.uint8(value)
-                out[q + np.uintp(1)] = np.uint8(value >> np.uint32(8))
-                out[q + np.uintp(2)] = np.uint8(value >> np.uint32(16))
+            q = np.uintp((first_row + np.int64(r)) * (size // 4 * 3) + group * 3)
+            p = np.uintp(group * 4 * rows) + r
+            for _ in range(count):
+                one, two, three, four = pixels[p], pixels[p + step], pixels[p + step + step], pixels[p + step * np.uintp(3)]
+                words[q] = one | (two << np.uint32(24))
+                words[q + np.uintp(1)] = (two >> np.uint32(8)) | (three << np.uint32(16))
+                words[q + np.uintp(2)] = (three >> np.uint32(16)) | (four << np.uint32(8))
                 q += np.uintp(3)
+                p += step * np.uintp(4)
+    for r in range(wanted):
+        for x in range(4 * fours, size):
+            value = pixels[x * rows + r]
+            q = np.uintp(((first_row + r) * size + x) * 3)
+            out[q] = np.uint8(value)
+            out[q + np.uintp(1)] = np.uint8(value >> np.uint32(8))
+            out[q + np.uintp(2)] = np.uint8(value >> np.uint32(16))
 
 
 @inline
