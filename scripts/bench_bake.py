@@ -54,7 +54,6 @@ class Silent:
 
 def bake_rate(source: Path, mixing: Path, out: Path, size: int, *, jobs: int = 1, epochs: int = 10) -> float:
     """Variants a second of a whole build."""
-    shutil.rmtree(out, ignore_errors=True)
     settings = BuildSettings(
         source=str(source),
         out=out,
@@ -66,7 +65,9 @@ def bake_rate(source: Path, mixing: Path, out: Path, size: int, *, jobs: int = 1
     )
     start = time.perf_counter()
     built = build(settings, Silent())
-    return built.baked / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    shutil.rmtree(out)
+    return built.baked / seconds
 
 
 def floor_rate(files: list[Path], size: int) -> float:

@@ -10,7 +10,6 @@ Rule: each image is decoded once for all its variants; nothing is held that grow
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,11 @@ from mixbake.storage import codecs, tar
 from mixbake.storage.index import SCHEMA, Rows, index_rows, parquet_bytes
 from mixbake.storage.plan import Plan, range_name, shard_path
 from mixbake.storage.receipt import Receipt, ShardReceipt, Skip
-from mixbake.storage.store import HashingWriter, publish_bytes, publishing, retrying
+from mixbake.storage.store import HashingWriter, publish_bytes, publishing_all, retrying
 
 Bytes = NDArray[np.uint8]
 
-CHUNK_IMAGES = {True: 1024, False: 64}
+CHUNK_IMAGES = {True: 256, False: 32}
 """Images in memory at once, for batched small images and for large ones."""
 CHUNK_BYTES = 64_000_000
 
@@ -105,14 +104,29 @@ class Shard:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """The n variants of a chunk for one view, shard by shard.
+
+    texts: uint8[n, member length]. labels, which: int64[n], the label and the image in the chunk.
+    """
+
+    table: Programs
+    texts: Bytes
+    labels: NDArray[np.int64]
+    which: NDArray[np.int64]
+    pictures: Pictures
+
+
 def bake_block(bakery: Bakery, task: BlockTask) -> Receipt:
     """Bake and publish one task; returns its receipt, already on disk."""
     plan, slot = bakery.plan, Board.open(bakery.board).slot(task.index)
     skips: list[Skip] = []
     batches: list[Any] = []
     canvas = Canvas(plan.size, registers=bakery.recipe.recipe.most[0] + 3)
-    with ExitStack() as stack:
-        shards = [_open_shard(stack, bakery.out, task.block, *output) for output in plan.outputs(task.first, task.last)]
+    outputs = list(plan.outputs(task.first, task.last))
+    with publishing_all([bakery.out / shard_path(*output, task.block) for output in outputs]) as writers:
+        shards = [Shard(*output, writer) for output, writer in zip(outputs, writers, strict=True)]
         for chunk in _load(bakery, task, slot, skips):
             batches += _bake_chunk(bakery, task.block, chunk, shards, canvas, slot)
         for shard in shards:
@@ -134,10 +148,6 @@ def bake_block(bakery: Bakery, task: BlockTask) -> Receipt:
     )
     publish_bytes(bakery.out / "receipts" / f"{name}.json", receipt.to_json())
     return receipt
-
-
-def _open_shard(stack: ExitStack, out: Path, block: int, view: str, number: int) -> Shard:
-    return Shard(view, number, stack.enter_context(publishing(out / shard_path(view, number, block))))
 
 
 def _load(bakery: Bakery, task: BlockTask, slot: Slot, skips: list[Skip]) -> Iterator[Chunk]:
@@ -191,51 +201,48 @@ def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
 def _bake_chunk(
     bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], canvas: Canvas, slot: Slot
 ) -> list[Any]:
-    """Append the chunk's variants to every shard; returns their index rows."""
-    plan = bakery.plan
+    """Append the chunk's variants to every shard; returns their index rows, a batch a view."""
+    plan, paths = bakery.plan, [entry.path for entry in chunk.entries]
     labels = np.array([entry.label for entry in chunk.entries], np.int64)
-    paths = [entry.path for entry in chunk.entries]
     rows = Rows(block=block, labels=labels, classes=plan.classes, sources=paths, sha256=chunk.sha256)
     texts = Labels(
         labels=labels,
         classes=[plan.classes[label] for label in labels.tolist()],
         sources=paths if plan.paths_in_members else [None] * len(paths),
     )
-    stack = np.stack(chunk.pixels) if plan.crop == "pad" else None
-    each = np.arange(len(paths))
+    pictures = _flat_pictures(bakery.pictures)
+    append = _append_fixed if plan.crop == "pad" and codecs.is_fixed(plan.codec, plan.size) else _append_encoded
     batches = []
-    for shard in shards:
-        table = draw(bakery.recipe.recipe, _lot(bakery, chunk, shard), name=bakery.recipe.name)
-        members = write_members(table, each, texts, plan.member_bytes)
-        pictures = _flat_pictures(bakery.pictures)
-        if stack is not None and codecs.is_fixed(plan.codec, plan.size):
-            pixels = render.render_stack(table, stack, each, pictures, canvas)
-            records = tar.fixed_records(table.images, shard.number, shard.view, labels, pixels, members.text)
-            start = shard.append(records, len(records))
-            offsets = start + tar.UNIT + np.arange(len(records), dtype=np.int64) * records.shape[1]
-            sizes = np.full(len(records), tar.stored_png_size(plan.size), np.int32)
-        else:
-            offsets, sizes = _append_encoded(plan, shard, table, chunk, pictures, members.text, canvas, slot)
-        batches.append(index_rows(table, members, rows, offsets=offsets, sizes=sizes))
-        slot.advance(len(paths), images=0)
+    for view in dict.fromkeys(shard.view for shard in shards):
+        of_view = [shard for shard in shards if shard.view == view]
+        lot, which = _lot(plan, chunk, of_view, pictures)
+        table = draw(bakery.recipe.recipe, lot, name=bakery.recipe.name)
+        members = write_members(table, which, texts, plan.member_bytes)
+        sheet = Sheet(table=table, texts=members.text, labels=labels[which], which=which, pictures=pictures)
+        offsets, sizes = append(plan, of_view, sheet, chunk, canvas, slot)
+        batches.append(index_rows(table, members, rows, which, offsets=offsets, sizes=sizes))
     slot.advance(0, images=len(paths))
     return batches
 
 
-def _lot(bakery: Bakery, chunk: Chunk, shard: Shard) -> Lot:
-    plan = bakery.plan
-    return Lot(
+def _lot(plan: Plan, chunk: Chunk, shards: list[Shard], pictures: Pictures) -> tuple[Lot, NDArray[np.int64]]:
+    """All variants of the chunk for some shards, shard by shard, and int64[n], each row's image in the chunk."""
+    images = np.array([entry.image for entry in chunk.entries], np.int64)
+    shapes = np.array([pixels.shape[:2] for pixels in chunk.pixels], np.int32)
+    which = np.tile(np.arange(len(images)), len(shards))
+    lot = Lot(
         seed=plan.seed,
-        view=shard.view,
-        images=np.array([entry.image for entry in chunk.entries], np.int64),
-        numbers=np.full(len(chunk.entries), shard.number, np.int64),
-        shapes=np.array([pixels.shape[:2] for pixels in chunk.pixels], np.int32),
+        view=shards[0].view,
+        images=images[which],
+        numbers=np.repeat([shard.number for shard in shards], len(images)).astype(np.int64),
+        shapes=shapes[which],
         size=plan.size,
         crop=plan.crop,
         bake_flip=plan.flip == "baked",
         group=plan.group,
-        pictures=_flat_pictures(bakery.pictures)[2],
+        pictures=pictures[2],
     )
+    return lot, which
 
 
 def _flat_pictures(pictures: PictureSet | None) -> Pictures:
@@ -244,25 +251,36 @@ def _flat_pictures(pictures: PictureSet | None) -> Pictures:
     return pictures.pixels, pictures.offsets, pictures.shapes, pictures.channels
 
 
+def _append_fixed(
+    plan: Plan, shards: list[Shard], sheet: Sheet, chunk: Chunk, canvas: Canvas, slot: Slot
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Render all at once, append records of one length; returns where their pictures lie."""
+    table = sheet.table
+    pixels = render.render_stack(table, np.stack(chunk.pixels), sheet.which, sheet.pictures, canvas)
+    records = tar.fixed_records(table.images, table.numbers, table.view, sheet.labels, pixels, sheet.texts)
+    count, length = len(chunk.entries), records.shape[1]
+    starts = [
+        shard.append(records[i * count : (i + 1) * count], count) for i, shard in enumerate(shards)
+    ]
+    slot.advance(len(table), images=0)
+    places = np.array(starts)[:, None] + tar.UNIT + np.arange(count) * length
+    return places.reshape(-1), np.full(len(table), tar.stored_png_size(plan.size), np.int32)
+
+
 def _append_encoded(
-    plan: Plan,
-    shard: Shard,
-    table: Programs,
-    chunk: Chunk,
-    pictures: Pictures,
-    texts: Bytes,
-    canvas: Canvas,
-    slot: Slot,
+    plan: Plan, shards: list[Shard], sheet: Sheet, chunk: Chunk, canvas: Canvas, slot: Slot
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Render, encode and append one variant after the other; returns where their pictures lie."""
     codec = codecs.CODECS[plan.codec]
-    offsets, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int32)
-    rendered = render.render_each(table, chunk.pixels, pictures, canvas)
-    for row, entry in enumerate(chunk.entries):
+    count = len(chunk.entries)
+    offsets, sizes = np.empty(len(sheet.table), np.int64), np.empty(len(sheet.table), np.int32)
+    images = [chunk.pixels[i] for i in sheet.which.tolist()]
+    for row, pixels in enumerate(render.render_each(sheet.table, images, sheet.pictures, canvas)):
+        shard, entry = shards[row // count], chunk.entries[row % count]
         slot.begin(entry.image)
-        pixels = next(rendered)
         data = codec.encode(pixels, plan.quality)
         sample = tar.key(entry.image, shard.number, shard.view)
-        start = shard.append(tar.record(sample, data, codec.extension, entry.label, texts[row].tobytes()), 1)
-        offsets[row], sizes[row] = start + tar.UNIT, len(data)
+        record = tar.record(sample, data, codec.extension, entry.label, sheet.texts[row].tobytes())
+        offsets[row], sizes[row] = shard.append(record, 1) + tar.UNIT, len(data)
+        slot.advance(1, images=0)
     return offsets, sizes

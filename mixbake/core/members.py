@@ -61,11 +61,9 @@ def member_length(most: tuple[int, int, int], *, classes: Iterable[str], paths: 
 
 def write_members(table: Programs, which: NDArray[np.int64], labels: Labels, length: int) -> Members:
     """JSON of every row; which: int64[n], the row's image in `labels`."""
-    parts = [
-        json.dumps(value).encode()
-        for pair in zip(labels.classes, labels.sources, strict=True)
-        for value in pair
-    ]
+    quoted = {name: json.dumps(name) for name in set(labels.classes)}
+    pairs = zip(labels.classes, labels.sources, strict=True)
+    parts = [part.encode() for name, source in pairs for part in (quoted[name], json.dumps(source))]
     sizes = np.array([len(part) for part in parts], np.int64)
     strings = (
         labels.labels,

@@ -17,7 +17,7 @@ from mixbake.core.ops import OP_NAMES
 from mixbake.core.programs import Programs
 from mixbake.core.variant import MICRO
 from mixbake.storage.plan import shard_path
-from mixbake.storage.tar import key
+from mixbake.storage.tar import keys
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -65,7 +65,7 @@ IMAGES_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the index says of the n images of a chunk besides their programs: the same for every number."""
+    """What the index says of the n images of a chunk besides their programs."""
 
     block: int
     labels: NDArray[np.int64]
@@ -75,7 +75,7 @@ class Rows:
     arrow: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Convert once what every number of the chunk repeats."""
+        """Convert once what every variant of an image repeats."""
         columns = {
             "label": pa.array(self.labels, pa.int32()),
             "class": pa.DictionaryArray.from_arrays(pa.array(self.labels, pa.int32()), pa.array(self.classes)),
@@ -86,20 +86,28 @@ class Rows:
 
 
 def index_rows(
-    table: Programs, members: Members, rows: Rows, *, offsets: NDArray[np.int64], sizes: NDArray[np.int32]
+    table: Programs,
+    members: Members,
+    rows: Rows,
+    which: NDArray[np.int64],
+    *,
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int32],
 ) -> Any:
-    """Record batch of one number of a chunk; offsets, sizes: int[n], of each picture in its shard."""
+    """Record batch of a chunk's variants of one view.
+
+    which: int64[n], the row's image in `rows`; offsets, sizes: int[n], of each picture in its shard.
+    """
     n = len(table)
-    number = int(table.numbers[0])
     mixed = table.pictures[:, 0] >= 0
     columns = {
-        **rows.arrow,
+        **{name: column.take(pa.array(which)) for name, column in rows.arrow.items()},
         "key": _keys(table),
         "image": pa.array(table.images),
         "number": pa.array(table.numbers, pa.int32()),
         "view": _constant(table.view, n),
         "block": pa.array(np.full(n, rows.block, np.int32)),
-        "shard": _constant(shard_path(table.view, number, rows.block), n),
+        "shard": _shards(table, rows.block),
         "offset": pa.array(offsets),
         "size": pa.array(sizes, pa.int32()),
         "layer": pa.array(table.layers, pa.int8(), mask=table.layers == 0),
@@ -147,13 +155,15 @@ def _name_lists(codes: NDArray[Any], counts: NDArray[Any], names: tuple[str, ...
     return pa.ListArray.from_arrays(pa.array(_offsets(counts)), _named(_flat(codes, counts), names))
 
 
+def _shards(table: Programs, block: int) -> Any:
+    numbers, codes = np.unique(table.numbers, return_inverse=True)
+    paths = [shard_path(table.view, number, block) for number in numbers.tolist()]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(paths))
+
+
 def _keys(table: Programs) -> Any:
-    """Keys from the digits of the image numbers: see `storage.tar.key`."""
-    blank = np.frombuffer(key(0, int(table.numbers[0]), table.view).encode(), np.uint8)
-    letters = np.repeat(blank[None], len(table), axis=0)
-    powers = 10 ** np.arange(7, -1, -1, dtype=np.int64)
-    letters[:, :8] = table.images[:, None] // powers % 10 + ord("0")
-    return _strings(np.full(len(table), len(blank)), letters.reshape(-1))
+    letters = keys(table.images, table.numbers, table.view)
+    return _strings(np.full(len(table), letters.shape[1]), letters.reshape(-1))
 
 
 def _texts(members: Members) -> Any:

@@ -56,6 +56,15 @@ def key(image: int, number: int, view: str) -> str:
     return f"{image:08d}-{'c' if view == 'clean' else ''}{number:04d}"
 
 
+def keys(images: NDArray[np.int64], numbers: NDArray[np.int64], view: str) -> Bytes:
+    """`key` of n variants as ASCII, uint8[n, 13 or 14]."""
+    blank = np.frombuffer(key(0, 0, view).encode(), np.uint8)
+    out = np.repeat(blank[None], len(images), axis=0)
+    out[:, :8] = _digits(images, 8)
+    out[:, -4:] = _digits(numbers, 4)
+    return out
+
+
 def record(sample: str, picture: bytes, extension: str, label: int, text: bytes) -> bytes:
     """One sample as tar bytes: picture, label, JSON."""
     parts: list[bytes] = []
@@ -150,22 +159,27 @@ def _fill_pngs(pngs: Bytes, pixels: Bytes) -> None:
 
 
 def fixed_records(
-    images: NDArray[np.int64], number: int, view: str, labels: NDArray[np.int64], pixels: Bytes, text: Bytes
+    images: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    view: str,
+    labels: NDArray[np.int64],
+    pixels: Bytes,
+    text: Bytes,
 ) -> Bytes:
     """n samples as uint8[n, record]: stored PNG, label, JSON, with fixed headers.
 
-    images, labels: int64[n]; pixels: uint8 n×S×S×3; text: uint8[n, length].
+    images, numbers, labels: int64[n]; pixels: uint8 n×S×S×3; text: uint8[n, length].
     """
     n, side = pixels.shape[:2]
     place = layout(stored_png_size(side), text.shape[1])
     blank = np.frombuffer(
-        record(key(0, number, view), _stored_png_frame(side), "png", 0, bytes(place.text_size)), np.uint8
+        record(key(0, 0, view), _stored_png_frame(side), "png", 0, bytes(place.text_size)), np.uint8
     )
     out = np.empty((n, place.record), np.uint8)
     out[:] = blank
-    digits = _digits(images, 8)
+    names = keys(images, numbers, view)
     for start in (0, place.label - UNIT, place.text - UNIT):
-        _name_header(out[:, start : start + UNIT], digits)
+        _name_header(out[:, start : start + UNIT], names)
     out[:, place.label : place.label + LABEL_WIDTH] = _label_text(labels)
     out[:, place.text : place.text + place.text_size] = text
     _fill_pngs(out[:, place.picture : place.picture + place.picture_size], pixels)
@@ -178,11 +192,12 @@ def _digits(values: NDArray[np.int64], width: int) -> Bytes:
     return (values[:, None] // powers % 10 + ord("0")).astype(np.uint8)
 
 
-def _name_header(headers: Bytes, digits: Bytes) -> None:
-    """Write image digits over the zeros of a blank header and mend its checksum."""
-    blank = int(headers[0, 148:154].tobytes(), 8)
-    headers[:, :8] = digits
-    sums = blank + digits.sum(axis=1, dtype=np.int64) - 8 * ord("0")
+def _name_header(headers: Bytes, names: Bytes) -> None:
+    """Write keys over the key of zeros in blank headers and mend their checksums."""
+    width = names.shape[1]
+    blank = int(headers[0, 148:154].tobytes(), 8) - int(headers[0, :width].sum(dtype=np.int64))
+    headers[:, :width] = names
+    sums = blank + names.sum(axis=1, dtype=np.int64)
     octal = 8 ** np.arange(5, -1, -1, dtype=np.int64)
     headers[:, 148:154] = sums[:, None] // octal % 8 + ord("0")
 

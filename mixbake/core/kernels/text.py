@@ -221,4 +221,5 @@ def write_members(
         spans[row, 1] = at
         at = _literal(line, _literal(line, at, _VIEW), view)
         at = _literal(line, at, _END)
-        line[at:] = _SPACE
+        for i in range(at, len(line)):
+            line[i] = _SPACE

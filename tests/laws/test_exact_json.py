@@ -1,0 +1,195 @@
+"""The JSON of a variant is exact: it gives the variant back, in one spelling, valid under the published schema."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from bakes import samples
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from programs_at_random import variants
+
+from mixbake.core import programs
+from mixbake.core.members import Labels, member_length, write_members
+from mixbake.core.ops import OP_SETS, TENSOR_LAW
+from mixbake.core.render import check_rows
+from mixbake.core.variant import MICRO, SCHEMA_VERSION, Crop, Picture, Step, Variant, from_json, schema, to_json
+from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.presets import RECIPES
+
+VALIDATOR = jsonschema.Draft202012Validator(schema())
+ROOM = 16_384
+
+
+def spelt(variant: Variant, *, label: int, name: str, source: str | None) -> str:
+    """The member's text in plain Python: the variant's own, and the four other fields at their places."""
+    text = to_json(variant)
+    text = text.replace('],"crop":', f'],"class":{json.dumps(name)},"crop":', 1)
+    text = text.replace(',"layer":', f',"label":{label},"layer":', 1)
+    head, steps, tail = text.rpartition(',"steps":')
+    return f'{head},"schema":{SCHEMA_VERSION},"source":{json.dumps(source)}{steps}{tail}'
+
+
+def compiled(variant: Variant, *, label: int, name: str, source: str | None, length: int = ROOM) -> str:
+    """The member's text as a bake writes it."""
+    table = programs.from_variants([variant])
+    labels = Labels(labels=np.array([label]), classes=[name], sources=[source])
+    members = write_members(table, np.zeros(1, np.int64), labels, length)
+    text = members.text.tobytes().decode("ascii")
+    assert members.steps() == [text[slice(*members.spans[0])]]
+    return text
+
+
+@given(variants())
+@settings(deadline=None)
+def test_json_gives_the_variant_back(variant: Variant) -> None:
+    text = to_json(variant)
+    assert from_json(text) == variant
+    assert from_json(text.encode()) == variant
+    assert to_json(from_json(text)) == text
+    assert text.isascii()
+    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) or "e-" in repr(json.loads(text))
+
+
+@given(variants())
+@settings(deadline=None)
+def test_tables_give_the_variant_back(variant: Variant) -> None:
+    assert programs.from_variants([variant]).variant(0) == variant
+
+
+@given(
+    variant=variants(),
+    label=st.integers(0, 999_999),
+    name=st.text(max_size=20),
+    source=st.one_of(st.none(), st.text(max_size=30)),
+)
+@settings(deadline=None)
+def test_the_compiled_text_is_the_plain_one(variant: Variant, label: int, name: str, source: str | None) -> None:
+    text = compiled(variant, label=label, name=name, source=source)
+    assert len(text) == ROOM
+    assert text.rstrip(" ") == spelt(variant, label=label, name=name, source=source)
+    document = json.loads(text)
+    VALIDATOR.validate(document)
+    assert from_json(text) == variant
+    assert (document["label"], document["class"], document["source"]) == (label, name, source)
+    assert document["schema"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("change", [{"layer": "3"}, {"extra": 1}, {"schema": -1}, {"steps": [{"do": "dream"}]}])
+def test_the_schema_refuses_what_is_no_variant(mix_bake: Path, change: dict[str, Any]) -> None:
+    document = json.loads(next(samples(mix_bake)).members["json"])
+    VALIDATOR.validate(document)
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(document | change)
+
+
+def test_every_stored_member_is_valid_and_padded_to_one_length(mix_bake: Path, jsd_bake: Path) -> None:
+    for bake in (mix_bake, jsd_bake):
+        lengths = set()
+        for sample in samples(bake):
+            text = sample.members["json"]
+            lengths.add(len(text))
+            VALIDATOR.validate(json.loads(text))
+            assert text.isascii()
+            assert text.rstrip(b" ").endswith(b"}")
+        assert lengths == {json.loads((bake / "manifest.json").read_bytes())["plan"]["member_bytes"]}
+        assert not lengths.pop() % 512
+
+
+# ── the bound of a member's length ────────────────────────────────────────────────────────────────
+
+LONGEST_CROP = Crop(kind="resized", left=-32_767, top=-32_767, width=65_535, height=65_535)
+LONGEST_PICTURE = Picture(id=2**31 - 1, left=262_143, top=262_143, hflip=False, vflip=False, gray=False)
+LONGEST_ARGS: dict[str, tuple[int | float, ...]] = {
+    "rotate": (-29.999999,),
+    "shear_x": (-0.299999, 1),
+    "shear_y": (-0.299999, 1),
+    "translate_x": (-336.999999,),
+    "translate_y": (-336.999999,),
+    "posterize": (4,),
+    "solarize": (255,),
+    "equalize": (),
+    "autocontrast": (0.0,),
+    "grayscale": (),
+    "mirror": (),
+    "invert": (),
+    "color": (1.899999,),
+    "contrast": (1.899999,),
+    "brightness": (1.899999,),
+    "sharpness": (1.899999,),
+    "arithmetic": (1.999999, -0.999999),
+    "geometric": (1.999999, -0.999999),
+    "pixel": (0.999999, 2**32 - 1),
+    "element": (0.999999, 2**32 - 1),
+}
+"""The longest spelling of what LayerMix draws at severity 10 and size 1024."""
+LEVELS = {"posterize": 3.999999, "posterize_increasing": 3.999999, "solarize": 0.999999, "solarize_increasing": 9.999999}
+
+
+def longest(op: str, blends: tuple[str, str], recipe: str) -> Variant:
+    """The longest program of layer 3 with an operation and two blends."""
+    do = op.removesuffix("_increasing")
+    uses = Step(do=do, src=(0,), args=LONGEST_ARGS[do])
+    mixes = [Step(do=blend, src=(3 + i, 3), args=LONGEST_ARGS[blend]) for i, blend in enumerate(blends)]
+    level = LEVELS.get(op, LONGEST_ARGS[do][0] if LONGEST_ARGS[do] else 0.0)
+    return Variant(
+        image=99_999_999,
+        number=1_999,
+        view="clean",
+        recipe=recipe,
+        layer=3,
+        ops=(op,) * 3,
+        levels=(level,) * 3,
+        blends=blends,
+        crop=LONGEST_CROP,
+        flip=False,
+        picture=LONGEST_PICTURE,
+        steps=(uses, Step(do=do, src=(0,), args=uses.args), *mixes, Step(do=do, src=(5,), args=uses.args)),
+    )
+
+
+@pytest.mark.parametrize("recipe", [name for name, recipe in RECIPES.items() if isinstance(recipe, LayerMix)])
+@pytest.mark.parametrize("name", ["", "ash", "\N{SNOWMAN}" * 40, '"\\' * 30])
+def test_no_program_outgrows_its_member(recipe: str, name: str) -> None:
+    path = f"{name}/00001.png"
+    length, with_paths = member_length(RECIPES[recipe].most, classes=["a", name], paths=["a", path], recipe=recipe)
+    assert with_paths
+    for op, first, second in product(TENSOR_LAW, LONGEST_ARGS, LONGEST_ARGS):
+        if {first, second} <= {"arithmetic", "geometric", "pixel", "element"}:
+            text = spelt(longest(op, (first, second), recipe), label=999_999, name=name, source=path)
+            assert len(text) <= length, (len(text), length, text)
+
+
+def test_the_longest_programs_are_programs() -> None:
+    """Else the law above would hold of nothing."""
+    for op in OP_SETS["layer16"]:
+        variant = longest(op, ("element", "geometric"), "layermix-cifar")
+        table = programs.from_variants([variant])
+        crop = np.array([[1, 0, 0, 1024, 1024]], np.int32)
+        table.crops[:], table.pictures[:, 0] = crop, -1
+        check_rows(table, slice(None), 1024, 1024, (np.zeros(0), np.zeros(0), np.zeros((0, 2)), 1), 1024)
+
+
+def test_drawn_levels_are_no_longer_than_the_longest() -> None:
+    from mixbake.core.ops import tensor_range
+
+    for op in OP_SETS["layer16"]:
+        low, high = tensor_range(op, severity=10, size=1024)
+        do = op.removesuffix("_increasing")
+        level = LEVELS.get(op, LONGEST_ARGS[do][0] if LONGEST_ARGS[do] else 0.0)
+        assert len(f"{max(low, high) / MICRO:.6f}") <= len(f"{abs(level):.6f}") + 1, op
+
+
+@given(variants(steps=12))
+@example(longest("posterize_increasing", ("arithmetic", "element"), "layermix-cifar"))
+@settings(deadline=None, max_examples=30)
+def test_long_paths_are_left_to_the_index(variant: Variant) -> None:
+    path = "a/" + "p" * 5_000
+    length, with_paths = member_length((5, 3, 2), classes=["a"], paths=[path], recipe="layermix-cifar")
+    assert not with_paths
+    assert length <= 4096
+    assert '"source":null' in compiled(variant, label=0, name="a", source=None)
