@@ -54,7 +54,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """One file: planar pixels uint8[n, 3072], labels, and the archive's own file names."""
+    """One file, or a whole split: planar pixels uint8[n, 3072], labels, and the archive's own file names."""
 
     pixels: NDArray[np.uint8]
     labels: list[int]
@@ -72,20 +72,21 @@ class CifarSource:
 
     def scan(self) -> Listing:
         """List the split in archive order. Raises UsageError on missing, damaged or hostile files."""
-        _load_pixels.cache_clear()  # the files may have changed since
+        _load.cache_clear()  # the files may have changed since
         classes = _class_names(self.folder, self.kind)
-        rows: list[Row] = []
-        for batch in _batches(self.folder, self.kind, self.split):
-            if not 0 <= min(batch.labels) <= max(batch.labels) < len(classes):
-                raise UsageError(f"{self.spec!r} has a label outside 0 to {len(classes) - 1}: get the official archive")
-            for name, label in zip(batch.names, batch.labels, strict=True):
-                rows.append((f"{self.split}/{len(rows):05d}-{name}", IMAGE_BYTES, len(rows) * IMAGE_BYTES, label))
+        whole = _load(self.folder, self.kind, self.split)
+        if not 0 <= min(whole.labels) <= max(whole.labels) < len(classes):
+            raise UsageError(f"{self.spec!r} has a label outside 0 to {len(classes) - 1}: get the official archive")
+        rows: list[Row] = [
+            (f"{self.split}/{row:05d}-{name}", IMAGE_BYTES, row * IMAGE_BYTES, label)
+            for row, (name, label) in enumerate(zip(whole.names, whole.labels, strict=True))
+        ]
         return sorted_listing(spec=self.spec, classes=classes, rows=rows)
 
     def read(self, entry: Entry) -> NDArray[np.uint8]:
         """The pixels of one row: uint8 32×32×3. The first call in a process reads the whole split."""
         try:
-            planes = _load_pixels(self.folder, self.kind, self.split)[entry.offset // IMAGE_BYTES]
+            planes = _load(self.folder, self.kind, self.split).pixels[entry.offset // IMAGE_BYTES]
         except IndexError as error:
             raise OSError(
                 f"{self.folder!r} holds no image {entry.path!r}: it has changed since it was listed"
@@ -110,13 +111,15 @@ def open_cifar(spec: str) -> CifarSource:
 
 
 @lru_cache(maxsize=2)
-def _load_pixels(folder: str, kind: str, split: str) -> NDArray[np.uint8]:
-    return np.concatenate([batch.pixels for batch in _batches(folder, kind, split)])
-
-
-def _batches(folder: str, kind: str, split: str) -> list[_Batch]:
+def _load(folder: str, kind: str, split: str) -> _Batch:
+    """All files of a split as one, read once a process: following a pickle's opcodes takes a second."""
     layout = _LAYOUTS[kind]
-    return [_read_batch(Path(folder, name), layout.labels) for name in layout.files[split]]
+    batches = [_read_batch(Path(folder, name), layout.labels) for name in layout.files[split]]
+    return _Batch(
+        pixels=np.concatenate([batch.pixels for batch in batches]),
+        labels=[label for batch in batches for label in batch.labels],
+        names=[name for batch in batches for name in batch.names],
+    )
 
 
 def _read_batch(file: Path, labels_key: str) -> _Batch:

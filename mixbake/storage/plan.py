@@ -19,8 +19,8 @@ from mixbake.storage import codecs, tar
 from mixbake.storage.store import canonical_json
 
 BLOCKS_WANTED = 64
-"""A small set is cut into about this many blocks, so that many workers have something to do."""
-MIN_IMAGES = {True: 256, False: 32}
+"""A small set is cut into up to this many blocks, so that many workers have something to do."""
+MIN_IMAGES = {True: 200, False: 48}
 """Fewest images a block, for fixed (small) and for encoded (large) records: below it files cost more than pixels."""
 SHARD_BYTES = 160_000_000
 BYTES_PER_PIXEL = {"jpeg": 0.9, "png": 2.6, "webp": 0.8, "raw": 3.1}
@@ -113,13 +113,18 @@ def source_digest(listing: Listing) -> str:
 
 
 def block_images(baked: int, *, size: int, codec: str, member_bytes: int) -> int:
-    """Images a block: from the number of images, size and codec only, never from N or the machine."""
+    """Images a block: from the number of images, size and codec only, never from N or the machine.
+
+    Small sets are cut into a power of two of equal blocks, so that any number of workers shares them fairly.
+    """
     fixed = codecs.is_fixed(codec, size)
     if fixed:
         record = tar.layout(tar.stored_png_size(size), member_bytes).record
     else:
         record = round(size * size * BYTES_PER_PIXEL[codec]) + member_bytes + 4 * tar.UNIT
-    return max(1, min(SHARD_BYTES // record, max(-(-baked // BLOCKS_WANTED), MIN_IMAGES[fixed])))
+    wanted = min(BLOCKS_WANTED, max(1, baked // MIN_IMAGES[fixed]))
+    blocks = 1 << (wanted.bit_length() - 1)
+    return max(1, min(SHARD_BYTES // record, -(-baked // blocks)))
 
 
 def manifest(plan: Plan, *, given: Mapping[str, Any]) -> dict[str, Any]:

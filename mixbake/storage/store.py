@@ -28,7 +28,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 17
 LEFTOVER = re.compile(r"\.tmp-\d+-[0-9a-f]{16}-.+", re.DOTALL)
 
 ADVICE = {

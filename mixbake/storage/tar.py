@@ -9,6 +9,7 @@ Rule: the same members give the same bytes, whoever writes them.
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 UNIT = 512
 END = bytes(2 * UNIT)
 """Two empty blocks end an archive."""
+_PADDING = bytes(UNIT)
 
 LABEL_WIDTH = 8
 """`.cls` is the label in ASCII, padded with spaces to this many bytes."""
@@ -29,16 +31,20 @@ def header(name: str, size: int) -> bytes:
     name: ASCII, at most 100 bytes; size: below 8 GiB.
     """
     encoded = name.encode("ascii")
-    if len(encoded) > 100 or not 0 <= size < 8**11:
-        raise ValueError(f"a ustar header cannot hold {name!r} of {size} bytes")
-    block = bytearray(UNIT)
-    block[: len(encoded)] = encoded
-    block[100:148] = b"0000644\x000000000\x000000000\x00%011o\x0000000000000\x00" % size
-    block[148:156] = b" " * 8
-    block[156:157] = b"0"
-    block[257:265] = b"ustar\x0000"
-    block[148:156] = b"%06o\x00 " % sum(block)
-    return bytes(block)
+    if len(encoded) > 100:
+        raise ValueError(f"a ustar header cannot hold the name {name!r}")
+    before, after, total = _header_frame(size)
+    return b"%b%b%06o%b" % (encoded.ljust(100, b"\0"), before, total + sum(encoded), after)
+
+
+@lru_cache(maxsize=4096)
+def _header_frame(size: int) -> tuple[bytes, bytes, int]:
+    """What stands between name and checksum, what follows, and the sum of all that (checksum as spaces)."""
+    if not 0 <= size < 8**11:
+        raise ValueError(f"a ustar header cannot hold a file of {size} bytes")
+    before = b"0000644\x000000000\x000000000\x00%011o\x0000000000000\x00" % size
+    after = b"\0 0" + bytes(100) + b"ustar\x0000" + bytes(UNIT - 265)
+    return before, after, sum(before) + sum(after) - sum(b"\0 ") + 8 * ord(" ")
 
 
 def padded(size: int) -> int:
@@ -69,7 +75,7 @@ def record(sample: str, picture: bytes, extension: str, label: int, text: bytes)
     """One sample as tar bytes: picture, label, JSON."""
     parts: list[bytes] = []
     for name, data in ((extension, picture), ("cls", label_member(label)), ("json", text)):
-        parts += (header(f"{sample}.{name}", len(data)), data, bytes(-len(data) % UNIT))
+        parts += (header(f"{sample}.{name}", len(data)), data, _PADDING[: -len(data) % UNIT])
     return b"".join(parts)
 
 

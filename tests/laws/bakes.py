@@ -34,7 +34,8 @@ class Heard:
     @contextlib.contextmanager
     def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
         yield
-        self.events.append(("baked", {"variants": totals().variants, "of": variants}))
+        now = totals()
+        self.events.append(("baked", {"variants": now.variants, "of": variants, "images": now.images, "tasks": images}))
 
     def event(self, name: str, **fields: Any) -> None:
         self.events.append((name, fields))
@@ -47,8 +48,8 @@ def bake(source: Path | str, out: Path, pictures: Path, watcher: Heard | None = 
 
 
 def tars(out: Path) -> dict[str, str]:
-    """SHA-256 of every tar of a bake, by relative path."""
-    return {path.relative_to(out).as_posix(): _sha256(path) for path in sorted(out.rglob("*.tar"))}
+    """SHA-256 of every tar of a bake, by relative path; temporaries are none."""
+    return {path.relative_to(out).as_posix(): _sha256(path) for path in sorted(out.rglob("[!.]*.tar"))}
 
 
 def tree(out: Path) -> dict[str, str]:

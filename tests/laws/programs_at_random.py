@@ -11,8 +11,7 @@ from mixbake.core.ops import OPS, STEPS
 from mixbake.core.programs import units_of
 from mixbake.core.variant import CROP_NAMES, MICRO, Crop, Number, Picture, Step, Variant
 
-int32 = st.integers(-(2**31), 2**31 - 1)
-pixel = st.integers(-65_535, 65_535)
+int32 = st.integers(-(2**31) + 1, 2**31 - 1)
 micros = st.one_of(st.integers(-(10**12), 10**12), st.integers(-2 * MICRO, 2 * MICRO)).map(lambda n: n / MICRO)
 pictures = st.builds(
     Picture,

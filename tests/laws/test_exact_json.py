@@ -1,6 +1,8 @@
 """The JSON of a variant is exact: it gives the variant back, in one spelling, valid under the published schema."""
 
 import json
+import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,18 @@ from hypothesis import strategies as st
 from programs_at_random import variants
 
 from mixbake.core import programs
+from mixbake.core.blends import BLENDS
 from mixbake.core.members import Labels, member_length, write_members
-from mixbake.core.ops import OP_SETS, TENSOR_LAW
-from mixbake.core.render import check_rows
+from mixbake.core.ops import OP_SETS, TENSOR_LAW, tensor_range
+from mixbake.core.render import render
 from mixbake.core.variant import MICRO, SCHEMA_VERSION, Crop, Picture, Step, Variant, from_json, schema, to_json
 from mixbake.recipes.layermix import LayerMix
 from mixbake.recipes.presets import RECIPES
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 ROOM = 16_384
+DECIMAL = re.compile(r"-?(0|[1-9]\d*)\.(0|\d{0,5}[1-9])")
+MARK = "<decimal number>"
 
 
 def spelt(variant: Variant, *, label: int, name: str, source: str | None) -> str:
@@ -51,8 +56,20 @@ def test_json_gives_the_variant_back(variant: Variant) -> None:
     assert from_json(text) == variant
     assert from_json(text.encode()) == variant
     assert to_json(from_json(text)) == text
+
+
+@given(variants())
+@settings(deadline=None)
+def test_there_is_one_spelling(variant: Variant) -> None:
+    """Sorted keys, no spaces, ASCII; decimals without exponent and idle zeros."""
+    text = to_json(variant)
+    decimals: list[str] = []
+    # Decimals become strings between marks that no recipe holds, for json spells floats its own way.
+    document = json.loads(text, parse_float=lambda number: decimals.append(number) or f"{MARK}{number}{MARK}")
+    plain = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    assert plain.replace(f'"{MARK}', "").replace(f'{MARK}"', "") == text
     assert text.isascii()
-    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) or "e-" in repr(json.loads(text))
+    assert all(DECIMAL.fullmatch(number) for number in decimals), decimals
 
 
 @given(variants())
@@ -127,7 +144,12 @@ LONGEST_ARGS: dict[str, tuple[int | float, ...]] = {
     "element": (0.999999, 2**32 - 1),
 }
 """The longest spelling of what LayerMix draws at severity 10 and size 1024."""
-LEVELS = {"posterize": 3.999999, "posterize_increasing": 3.999999, "solarize": 0.999999, "solarize_increasing": 9.999999}
+LEVELS = {
+    "posterize": 3.999999,
+    "posterize_increasing": 3.999999,
+    "solarize": 0.999999,
+    "solarize_increasing": 9.999999,
+}
 
 
 def longest(op: str, blends: tuple[str, str], recipe: str) -> Variant:
@@ -158,25 +180,21 @@ def test_no_program_outgrows_its_member(recipe: str, name: str) -> None:
     path = f"{name}/00001.png"
     length, with_paths = member_length(RECIPES[recipe].most, classes=["a", name], paths=["a", path], recipe=recipe)
     assert with_paths
-    for op, first, second in product(TENSOR_LAW, LONGEST_ARGS, LONGEST_ARGS):
-        if {first, second} <= {"arithmetic", "geometric", "pixel", "element"}:
-            text = spelt(longest(op, (first, second), recipe), label=999_999, name=name, source=path)
-            assert len(text) <= length, (len(text), length, text)
+    for op, first, second in product(TENSOR_LAW, BLENDS, BLENDS):
+        text = spelt(longest(op, (first, second), recipe), label=999_999, name=name, source=path)
+        assert len(text) <= length, (len(text), length, text)
 
 
 def test_the_longest_programs_are_programs() -> None:
-    """Else the law above would hold of nothing."""
-    for op in OP_SETS["layer16"]:
-        variant = longest(op, ("element", "geometric"), "layermix-cifar")
-        table = programs.from_variants([variant])
-        crop = np.array([[1, 0, 0, 1024, 1024]], np.int32)
-        table.crops[:], table.pictures[:, 0] = crop, -1
-        check_rows(table, slice(None), 1024, 1024, (np.zeros(0), np.zeros(0), np.zeros((0, 2)), 1), 1024)
+    """Else the law above would hold of nothing: the renderer takes them, on a picture and image of its size."""
+    image = np.zeros((48, 48, 3), np.uint8)
+    crop, picture = replace(LONGEST_CROP, left=0, top=0, width=48, height=48), replace(LONGEST_PICTURE, left=0, top=0)
+    for op, blend in product(OP_SETS["layer16"], BLENDS):
+        variant = replace(longest(op, (blend, "geometric"), "layermix-cifar"), crop=crop, picture=picture)
+        assert render(variant, image, image, size=48).shape == image.shape
 
 
 def test_drawn_levels_are_no_longer_than_the_longest() -> None:
-    from mixbake.core.ops import tensor_range
-
     for op in OP_SETS["layer16"]:
         low, high = tensor_range(op, severity=10, size=1024)
         do = op.removesuffix("_increasing")

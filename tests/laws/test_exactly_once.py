@@ -50,7 +50,7 @@ def test_blocks_share_out_the_images(
 def test_index_and_tars_tell_of_the_same_samples(jsd_bake: Path) -> None:
     rows = [row for path in sorted((jsd_bake / "index").iterdir()) for row in pq.read_table(path).to_pylist()]
     stored = {sample.key: sample for sample in samples(jsd_bake)}
-    assert Counter(row["key"] for row in rows) == Counter(stored)
+    assert Counter(row["key"] for row in rows) == Counter(list(stored))
     for row in rows:
         sample = stored[row["key"]]
         assert row["shard"] == sample.shard

@@ -1,4 +1,4 @@
-"""Every losslessly stored variant renders again, to the pixel, from its JSON, its source image and the bake's pictures."""
+"""Every losslessly stored variant renders again, to the pixel, from its JSON, its source and the bake's pictures."""
 
 import json
 from collections.abc import Callable

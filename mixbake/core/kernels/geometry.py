@@ -21,6 +21,8 @@ _ONE = 1 << FRACTION
 _WEIGHT = 9
 """Bits of a bilinear weight: 1/1024 of a step of error on each axis, times 255."""
 _SHIFT = np.uint64(_WEIGHT)
+_HALF = 1 << (FRACTION - _WEIGHT - 1)
+"""Half a step of a weight: added once to where a gather starts."""
 _TRIM = np.uint64(5)
 _TRIMMED = np.uint64(0x0000_0FFF | 0x0000_0FFF << 21 | 0x0FFF << 42)
 _ROUND_ROW = np.uint64(16 | 16 << 21 | 16 << 42)
@@ -111,8 +113,8 @@ def _unpack(packed: Packed, first: int, count: int, out: Bytes, at: int) -> None
 
 @inline
 def _weight(position: int) -> np.uint64:
-    """The fraction of a position, rounded to 9 bits: 0..512 (512 is the next pixel with weight 1)."""
-    return np.uint64(((position & (_ONE - 1)) + (1 << (FRACTION - 10))) >> (FRACTION - 9))
+    """The fraction of a position in 9 bits, cut off: positions carry `_HALF`, so this rounds to nearest."""
+    return np.uint64((position >> (FRACTION - _WEIGHT)) & 511)
 
 
 @inline
@@ -144,16 +146,15 @@ def _edge(packed: Packed, size: int, x: int, y: int) -> np.uint64:
 
 @inline
 def _span(start: int, step: int, size: int, first: int, last: int) -> tuple[int, int]:
-    """Narrow first..last-1 to the i for which 0 <= (start + i·step) >> 32 <= size - 2."""
+    """Narrow first..last-1 to the i for which 0 <= (start + i·step) >> 32 <= size - 2; never widens."""
     low, high = 0, ((size - 1) << FRACTION) - 1
     if step == 0:
         return (first, last) if low <= start <= high else (first, first)
     if step < 0:
         # Count from the other side: -start runs upward through the mirrored bounds.
         start, step, low, high = -start, -step, -high, -low
-    first = max(first, -((start - low) // step))
-    last = min(last, (high - start) // step + 1)
-    return first, max(first, last)
+    first = min(max(first, -((start - low) // step)), last)
+    return first, max(min(last, (high - start) // step + 1), first)
 
 
 @inline
@@ -188,8 +189,8 @@ def rotate(source: Bytes, out: Bytes, size: int, micro: int, packed: Packed) -> 
     cos, sin = int(np.rint(cosine(angle) * _ONE)), int(np.rint(sine(angle) * _ONE))
     pack(source, size, packed)
     # In half pixels the centre is an integer: c - (c·cos - c·sin) and so on, c = (size-1)/2.
-    x_row = ((size - 1) * (_ONE - cos + sin)) >> 1
-    y_row = ((size - 1) * (_ONE - cos - sin)) >> 1
+    x_row = (((size - 1) * (_ONE - cos + sin)) >> 1) + _HALF
+    y_row = (((size - 1) * (_ONE - cos - sin)) >> 1) + _HALF
     _affine(packed, size, out, x_row, y_row, cos, sin)
 
 
@@ -198,7 +199,7 @@ def shear_y(source: Bytes, out: Bytes, size: int, micro: int, centred: int, pack
     """y_in = y + s·(x - x0), s = micro/1e6; x0 = (size-1)/2 when centred, else 0."""
     slope = positions(micro)
     pack(source, size, packed)
-    _affine_rows(packed, size, out, -((slope * (size - 1) * centred) >> 1), slope)
+    _affine_rows(packed, size, out, _HALF - ((slope * (size - 1) * centred) >> 1), slope)
 
 
 @inline
@@ -222,12 +223,16 @@ def _affine_rows(packed: Packed, size: int, out: Bytes, start: int, slope: int) 
 
 
 @inline
+def mirror_line(source: Bytes, start: int, out: Bytes, at: int, size: int) -> None:
+    """One line of `size` pixels from right to left."""
+    p, q = np.uintp(start), np.uintp(at + size * 3 - 3)
+    for i in range(np.uintp(size)):
+        a, b = p + np.uintp(3) * i, q - np.uintp(3) * i
+        out[b], out[b + np.uintp(1)], out[b + np.uintp(2)] = source[a], source[a + np.uintp(1)], source[a + np.uintp(2)]
+
+
+@inline
 def mirror(source: Bytes, out: Bytes, size: int) -> None:
     """Left and right exchanged."""
-    for y in range(np.uintp(size)):
-        p = y * np.uintp(size * 3)
-        q = p + np.uintp(size * 3 - 3)
-        for _ in range(np.uintp(size)):
-            out[q], out[q + np.uintp(1)], out[q + np.uintp(2)] = source[p], source[p + np.uintp(1)], source[p + np.uintp(2)]
-            p += np.uintp(3)
-            q -= np.uintp(3)
+    for y in range(size):
+        mirror_line(source, y * size * 3, out, y * size * 3, size)

@@ -148,28 +148,44 @@ def _cut(image: Bytes, left: int, top: int, size: int, out: Bytes) -> None:
 
 
 @inline
-def lay_picture(pictures: Pictures, picture: Any, size: int, out: Bytes) -> None:
+def lay_picture(pictures: Pictures, picture: Any, size: int, out: Bytes, line: Bytes) -> None:
     """out <- the window (id, left, top, hflip, vflip, gray) of a prepared picture, as size × size × 3."""
     pixels, offsets, shapes, channels = pictures[0], pictures[1], pictures[2], pictures[3]
     number, left, top = picture[0], picture[1], picture[2]
     hflip, vflip, gray = picture[3], picture[4], picture[5]
-    width = shapes[number, 1]
-    step = np.intp(-channels if hflip else channels)
+    width = np.int64(shapes[number, 1])
     for y in range(size):
         row = top + (size - 1 - y if vflip else y)
-        p = offsets[number] + (row * width + left + (size - 1 if hflip else 0)) * channels
-        q = np.uintp(y * size * 3)
-        for _ in range(size):
-            if channels == 1:
-                value = pixels[p]
-                out[q], out[q + np.uintp(1)], out[q + np.uintp(2)] = value, value, value
-            elif gray:
-                value = tone.luma(pixels[p], pixels[p + 1], pixels[p + 2])
-                out[q], out[q + np.uintp(1)], out[q + np.uintp(2)] = value, value, value
-            else:
-                out[q], out[q + np.uintp(1)], out[q + np.uintp(2)] = pixels[p], pixels[p + 1], pixels[p + 2]
-            p += step
-            q += np.uintp(3)
+        start = offsets[number] + (row * width + left) * channels
+        if channels == 1:
+            _widen(pixels, start, out, y * size * 3, size)
+        elif gray:
+            _gray_line(pixels, start, out, y * size * 3, size)
+        else:
+            copy(pixels, start, out, y * size * 3, size * 3)
+    if hflip:
+        for y in range(size):
+            copy(out, y * size * 3, line, 0, size * 3)
+            geometry.mirror_line(line, 0, out, y * size * 3, size)
+
+
+@inline
+def _widen(gray: Bytes, start: int, out: Bytes, at: int, length: int) -> None:
+    """Each byte three times."""
+    p, q = np.uintp(start), np.uintp(at)
+    for i in range(np.uintp(length)):
+        value, k = gray[p + i], q + np.uintp(3) * i
+        out[k], out[k + np.uintp(1)], out[k + np.uintp(2)] = value, value, value
+
+
+@inline
+def _gray_line(source: Bytes, start: int, out: Bytes, at: int, length: int) -> None:
+    """Each pixel's luma three times."""
+    p, q = np.uintp(start), np.uintp(at)
+    for i in range(np.uintp(length)):
+        k = np.uintp(3) * i
+        value = tone.luma(source[p + k], source[p + k + np.uintp(1)], source[p + k + np.uintp(2)])
+        out[q + k], out[q + k + np.uintp(1)], out[q + k + np.uintp(2)] = value, value, value
 
 
 @splice
@@ -178,7 +194,7 @@ def _run_row(columns: Columns, row: int, image: Bytes, pictures: Pictures, size:
     registers, work = scratch[0], scratch[7]
     crop_image(image, crops[row], flips[row], size, registers[0], registers[2], work)
     if chosen[row, 0] >= 0:
-        lay_picture(pictures, chosen[row], size, registers[1])
+        lay_picture(pictures, chosen[row], size, registers[1], registers[2])
     last = lengths[row]
     for i in range(last):
         run_step(do[row, i], sources[row, i], args[row, i], arities[row, i], i + 2, size, scratch)

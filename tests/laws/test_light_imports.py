@@ -1,0 +1,71 @@
+"""Baking imports no torch, in no process, and `mixbake --help` imports neither numpy nor numba."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bakes import leftovers, tars
+
+# Stands in for the real package, and remembers that somebody wanted it.
+POISON = """
+import os, pathlib
+pathlib.Path(os.environ["MIXBAKE_TEST_MARK"]).touch()
+raise ImportError("a bake wanted {name}")
+"""
+
+BUILD = """
+import json, sys
+from mixbake.cli import run
+code = run(sys.argv[1:])
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path) -> dict[str, str]:
+    """Environment in which importing torch, in any process, fails and leaves a mark."""
+    for name in ("torch", "torchvision"):
+        package = tmp_path / "poison" / name / "__init__.py"
+        package.parent.mkdir(parents=True)
+        package.write_text(POISON.format(name=name))
+    return {"PYTHONPATH": _first_on_path(tmp_path / "poison"), "MIXBAKE_TEST_MARK": str(tmp_path / "wanted")}
+
+
+def _first_on_path(folder: Path) -> str:
+    import os
+
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def test_the_poison_works(python: Callable[..., Any], poisoned: dict[str, str], tmp_path: Path) -> None:
+    assert python("import torch", **poisoned).code != 0
+    assert (tmp_path / "wanted").exists()
+
+
+def test_baking_imports_no_torch(
+    python: Callable[..., Any], poisoned: dict[str, str], tmp_path: Path, image_folder: Path, picture_folder: Path
+) -> None:
+    arguments = ["build", image_folder, tmp_path / "out", "--mixing-set", picture_folder, "--codec", "raw", "-j", 2]
+    done = python(BUILD, *arguments, **poisoned)
+    code, modules = json.loads(done.out.splitlines()[-1])
+    assert code == 0, done.err
+    assert not {"torch", "torchvision", "webdataset"} & set(modules)
+    assert not (tmp_path / "wanted").exists()
+    assert len(tars(tmp_path / "out")) == 2
+    assert not leftovers(tmp_path / "out")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["--version"], []], ids=str)
+def test_help_imports_nothing_heavy(python: Callable[..., Any], arguments: list[str]) -> None:
+    done = python(BUILD, *arguments)
+    code, modules = json.loads(done.out.splitlines()[-1])
+    assert code in (0, 2), done.err
+    assert not {"numpy", "numba", "llvmlite", "pyarrow", "joblib", "PIL"} & set(modules)
+    assert "mixbake" in modules
+
+
+def test_the_package_itself_imports_nothing_heavy(python: Callable[..., Any]) -> None:
+    done = python("import sys, mixbake, mixbake.errors; print('numpy' in sys.modules, 'numba' in sys.modules)")
+    assert done.out.split() == ["False", "False"], done.err
