@@ -36,7 +36,9 @@ Source = Annotated[
 ]
 Out = Annotated[Path | None, typer.Argument(help="Output folder; shards/<source>-<recipe> if not given.")]
 EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants of every image (1 to 1000).")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="layermix, layermix-cifar, -imagenet, -code, -article; plain.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="layermix, layermix-cifar, -imagenet, -code, -article; plain.")
+]
 MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]
 Size = Annotated[int, typer.Option("--size", help="Output side in pixels; the images' common size if not given.")]
@@ -151,7 +153,9 @@ def plan(
 @app.command()
 def preview(
     source: Source = "demo",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sheet (PNG).")] = Path("preview.png"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sheet (PNG).")] = Path(
+        "preview.png"
+    ),
     recipe: RecipeName = "layermix",
     mixing_set: MixingSet = "fractals",
     classes: Classes = None,

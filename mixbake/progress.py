@@ -50,7 +50,7 @@ class TerminalWatcher:
             TextColumn("{task.fields[images]:,} images, {task.fields[skipped]} skipped"),
         )
         with Progress(*columns, console=self._console) as bar:
-            row = bar.add_task("", total=variants, rate=0.0, images=0, skipped=0)
+            row = bar.add_task(f"{images:,} images", total=variants, rate=0.0, images=0, skipped=0)
 
             def show(now: Totals, rate: float) -> None:
                 bar.update(row, completed=now.variants, rate=rate, images=now.images, skipped=now.skipped)

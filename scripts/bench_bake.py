@@ -46,7 +46,7 @@ class Silent:
         """Ignore."""
 
     @contextmanager
-    def baking(self, totals: Any, images: int, variants: int) -> Any:
+    def baking(self, *_: Any) -> Any:
         """Ignore."""
         yield
 
@@ -101,7 +101,7 @@ def floor_rate(files: list[Path], variants: list[NDArray[np.uint8]], size: int) 
 
 def reference_rate(files: list[Path], mixing: list[Path], out: Path, size: int) -> float:
     """Variants a second of the reference script."""
-    from reference_layermix import reference
+    from reference_layermix import reference  # noqa: PLC0415 - needs torch, the rest does not
 
     shutil.rmtree(out, ignore_errors=True)
     start = time.perf_counter()
@@ -169,7 +169,7 @@ def pool_rate(source: Path, mixing: Path, out: Path, size: int, jobs: int, epoch
         seconds = 0.0
 
         @contextmanager
-        def baking(self, totals: Any, images: int, variants: int) -> Any:
+        def baking(self, *_: Any) -> Any:
             start = time.perf_counter()
             yield
             self.seconds = time.perf_counter() - start
@@ -177,9 +177,7 @@ def pool_rate(source: Path, mixing: Path, out: Path, size: int, jobs: int, epoch
     shutil.rmtree(out, ignore_errors=True)
     watcher = Timed()
     built = build(
-        BuildSettings(
-            source=str(source), out=out, epochs_worth=epochs, size=size, mixing_set=str(mixing), jobs=jobs
-        ),
+        BuildSettings(source=str(source), out=out, epochs_worth=epochs, size=size, mixing_set=str(mixing), jobs=jobs),
         watcher,
     )
     return built.baked / watcher.seconds

@@ -157,7 +157,7 @@ def _load(bakery: Bakery, task: BlockTask, slot: Slot, skips: list[Skip]) -> Ite
     for entry, expected in zip(task.entries, task.expected, strict=True):
         slot.begin(entry.image)
         data = retrying(lambda entry=entry: bakery.source.read(entry), Path(entry.path))  # type: ignore[misc]  # bound now
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256 = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
         _check_unchanged(entry, len(data) if isinstance(data, bytes) else data.nbytes, sha256, expected)
         try:
             pixels = _fitted(decode(data, background=bakery.plan.background), bakery.plan)
@@ -198,9 +198,7 @@ def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
     return render.crop(pixels, square, plan.size)
 
 
-def _bake_chunk(
-    bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], canvas: Canvas, slot: Slot
-) -> list[Any]:
+def _bake_chunk(bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], canvas: Canvas, slot: Slot) -> list[Any]:
     """Append the chunk's variants to every shard; returns their index rows, a batch a view."""
     plan, paths = bakery.plan, [entry.path for entry in chunk.entries]
     labels = np.array([entry.label for entry in chunk.entries], np.int64)
@@ -259,9 +257,7 @@ def _append_fixed(
     pixels = render.render_stack(table, np.stack(chunk.pixels), sheet.which, sheet.pictures, canvas)
     records = tar.fixed_records(table.images, table.numbers, table.view, sheet.labels, pixels, sheet.texts)
     count, length = len(chunk.entries), records.shape[1]
-    starts = [
-        shard.append(records[i * count : (i + 1) * count], count) for i, shard in enumerate(shards)
-    ]
+    starts = [shard.append(records[i * count : (i + 1) * count], count) for i, shard in enumerate(shards)]
     slot.advance(len(table), images=0)
     places = np.array(starts)[:, None] + tar.UNIT + np.arange(count) * length
     return places.reshape(-1), np.full(len(table), tar.stored_png_size(plan.size), np.int32)

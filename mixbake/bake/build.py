@@ -183,13 +183,15 @@ def _run(
     executor = EXECUTORS[settings.executor](board=bakery.board, jobs=jobs)
     receipts: list[Receipt] = []
     variants = sum(len(task.entries) * len(list(bakery.plan.outputs(task.first, task.last))) for task in tasks)
-    with _board(bakery.board, len(tasks)) as board, watcher.baking(
-        board.totals, sum(len(task.entries) for task in tasks), variants
-    ), closing(executor.run(tasks, partial(bake_block, bakery))) as results:
+    with (
+        _board(bakery.board, len(tasks)) as board,
+        watcher.baking(board.totals, sum(len(task.entries) for task in tasks), variants),
+        closing(executor.run(tasks, partial(bake_block, bakery))) as results,
+    ):
         for receipt in results:
             receipts.append(receipt)
             skipped |= {skip.image for skip in receipt.skips}
-            watcher.event("block", range=receipt.name, samples=receipt.samples, bytes=receipt.bytes)
+            watcher.event("block", range=receipt.name, samples=receipt.samples, bytes=receipt.tar_bytes)
             for skip in receipt.skips:
                 watcher.event("skip", image=skip.image, source=skip.source, reason=skip.reason)
             _check_skips(len(skipped), bakery.plan.baked, settings.max_skip, receipts)

@@ -174,7 +174,12 @@ def _find(planned: Planned, settings: BuildSettings, out: Path) -> Found:
     folder.require_usable(overwrite=settings.overwrite)
     if (out / MANIFEST).exists() and not settings.overwrite:
         return folder.settle(planned, settings)
-    return Found(folder=folder, plan_digest="", given={}, finished=None, epochs=0, receipts=())
+    return nothing_found(out)
+
+
+def nothing_found(out: Path) -> Found:
+    """Stand for an OUT that holds nothing."""
+    return Found(folder=Folder(out), plan_digest="", given={}, finished=None, epochs=0, receipts=())
 
 
 def forecast(settings: BuildSettings, planned: Planned, found: Found, costs: Costs, jobs: int) -> Estimate:
@@ -288,7 +293,8 @@ def _images_bytes(planned: Planned) -> int:
 
 def _like_baked(rows: int, share: float) -> NDArray[np.bool_]:
     """Spread that share of true over bool[rows]."""
-    return np.diff(np.floor(np.arange(rows + 1) * share)) > 0
+    steps: NDArray[np.float64] = np.diff(np.floor(np.arange(rows + 1) * share))
+    return steps > 0
 
 
 def _mixing(planned: Planned, out: Path) -> bool:

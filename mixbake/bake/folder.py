@@ -54,7 +54,9 @@ class Folder:
         if names and MANIFEST not in names:
             raise PlanDiffers(f"{self.out} is not empty and holds no bake: choose another OUT, or empty it yourself")
         if overwrite and names and "bake.json" not in names:
-            raise PlanDiffers(f"{self.out} holds no finished bake to overwrite: choose another OUT, or empty it yourself")
+            raise PlanDiffers(
+                f"{self.out} holds no finished bake to overwrite: choose another OUT, or empty it yourself"
+            )
 
     def settle(self, planned: Planned, settings: BuildSettings) -> Found:
         """Compare with the plan that is here, or write it. Raises PlanDiffers naming the fields."""
@@ -63,9 +65,7 @@ class Folder:
         if not path.exists():
             document = canonical_json(manifest(planned.plan, given=given))
             publish_bytes(path, document)
-            return Found(
-                folder=self, plan_digest=_sha256(document), given=given, finished=None, epochs=0, receipts=()
-            )
+            return Found(folder=self, plan_digest=_sha256(document), given=given, finished=None, epochs=0, receipts=())
         document = retrying(path.read_bytes, path)
         stored = read_json(path)
         self._require_same(plan_of(stored), planned.plan, settings)

@@ -43,4 +43,3 @@ def warm_up(say: Callable[[str], None]) -> None:
     labels = members.Labels(labels=np.zeros(1, np.int64), classes=["a"], sources=["a"])
     members.write_members(table, np.zeros(1, np.int64), labels, 2048)
     render.crop(images[0], Crop(kind="fit", left=0, top=0, width=32, height=32), 16)
-

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
+"""A function that emits LLVM instructions, as a callable for kernels."""
+
+_config: Any = numba.config
 
 
 def cache_root() -> Path:
@@ -46,19 +52,19 @@ def kernel_cache(own: Path) -> Path:
 
 def jit(function: F) -> F:
     """Compile `function` on its first call, without the GIL, cached on disk, IEEE arithmetic only."""
-    previous = numba.config.CACHE_DIR
+    previous = _config.CACHE_DIR
     # Set only while decorating: other numba code in the user's process keeps its own folder.
-    numba.config.CACHE_DIR = str(kernel_cache(Path(inspect.getfile(function)).resolve()))
+    _config.CACHE_DIR = str(kernel_cache(Path(inspect.getfile(function)).resolve()))
     try:
         compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = previous
-    return cast(F, compiled)
+        _config.CACHE_DIR = previous
+    return cast("F", compiled)
 
 
 def inline(function: F) -> F:
     """A kernel that only other kernels call: compiled once a process, not cached on its own."""
-    return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+    return cast("F", numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def splice(function: F) -> F:
@@ -67,4 +73,4 @@ def splice(function: F) -> F:
     Each level of `inline` calls is optimised again with everything below it; pasting the levels that do
     no arithmetic halves the time of the first compilation.
     """
-    return cast(F, numba.njit(nogil=True, error_model="numpy", inline="always")(function))
+    return cast("F", numba.njit(nogil=True, error_model="numpy", inline="always")(function))

@@ -44,7 +44,9 @@ class Members:
         return [bytes(row[a:b]).decode() for row, (a, b) in zip(self.text, self.spans.tolist(), strict=True)]
 
 
-def member_length(most: tuple[int, int, int], *, classes: Iterable[str], paths: Iterable[str], recipe: str) -> tuple[int, bool]:
+def member_length(
+    most: tuple[int, int, int], *, classes: Iterable[str], paths: Iterable[str], recipe: str
+) -> tuple[int, bool]:
     """Bytes of every JSON member of a plan, a multiple of 512, and whether paths are in it.
 
     most: the recipe's greatest counts of steps, operations, blends.

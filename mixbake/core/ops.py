@@ -79,7 +79,17 @@ OPS: dict[str, int] = {
 
 OP_NAMES = tuple(OPS)
 
-SAFE9 = ("autocontrast", "equalize", "posterize", "rotate", "solarize", "shear_x", "shear_y", "translate_x", "translate_y")
+SAFE9 = (
+    "autocontrast",
+    "equalize",
+    "posterize",
+    "rotate",
+    "solarize",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
 COLOUR4 = ("color", "contrast", "brightness", "sharpness")
 LAYER12 = (*SAFE9, "posterize_increasing", "solarize_increasing", "grayscale")
 

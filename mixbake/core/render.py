@@ -145,9 +145,7 @@ def render_stack(
     check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
     out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
-    program.run_stack(
-        table.columns, images, which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
-    )
+    program.run_stack(table.columns, images, which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1))
     return out
 
 
@@ -177,7 +175,8 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
     program.run_single_step(
         int(table.do[0, 0]), table.sources[0, 0], table.args[0, 0], arity, expected, size, canvas.scratch
     )
-    return canvas.scratch[0][expected].reshape(size, size, 3).copy()
+    result: Bytes = canvas.scratch[0][expected]
+    return result.reshape(size, size, 3).copy()
 
 
 def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
@@ -209,7 +208,7 @@ def check_rows(table: Programs, shapes: NDArray[np.int32], pictures: program.Pic
     _check_steps(table, size)
 
 
-def _refuse(bad: NDArray[np.bool_], what: str, values: NDArray[Any]) -> None:
+def _refuse(bad: Any, what: str, values: NDArray[Any]) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise UsageError(f"{what}: {values[first].tolist()}")
@@ -266,7 +265,11 @@ def _check_steps(table: Programs, size: int) -> None:
     do, args, arities = table.do, table.args, table.arities
     active = np.arange(do.shape[1]) < table.lengths[:, None]
     reads = active & (table.sources[:, :, :2] == 1).any(axis=2)
-    _refuse(reads.any(axis=1) & (table.pictures[:, 0] < 0), "a program reads a picture that it does not name", do)
+    _refuse(
+        reads.any(axis=1) & (table.pictures[:, 0] < 0),
+        "a program reads a picture that it does not name",
+        do,
+    )
     for code in np.unique(do[active]).tolist():
         here = active & (do == code)
         values, arity = args[here], arities[here]

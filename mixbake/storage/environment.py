@@ -21,9 +21,7 @@ def environment_id() -> dict[str, str]:
     """Versions that bytes depend on. simplejpeg's version stands for the libjpeg-turbo built into it."""
     named = {library: version(library) for library in _LIBRARIES}
     # Pillow decodes what simplejpeg does not: its own JPEG and zlib matter as well.
-    codecs = {
-        f"pillow {name}": str(features.version(name)) for name in ("libjpeg_turbo", "jpg", "zlib", "webp")
-    }
+    codecs = {f"pillow {name}": str(features.version(name)) for name in ("libjpeg_turbo", "jpg", "zlib", "webp")}
     return {"schema": str(SCHEMA_VERSION), "architecture": platform.machine(), **named, **codecs}
 
 

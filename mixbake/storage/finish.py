@@ -99,7 +99,7 @@ def finish(
         "images": plan.baked - len(skipped),
         "skipped": len(skipped),
         "samples": sum(receipt.samples for receipt in receipts),
-        "bytes": sum(receipt.bytes for receipt in receipts),
+        "bytes": sum(receipt.tar_bytes for receipt in receipts),
         "environments": _distinct([dict(receipt.environment) for receipt in receipts]),
         "built_with": environment_record(),
     }

@@ -56,7 +56,7 @@ class Receipt:
         return range_name(self.block, self.first, self.last)
 
     @property
-    def bytes(self) -> int:
+    def tar_bytes(self) -> int:
         """Of all its tars."""
         return sum(shard.bytes for shard in self.shards)
 

@@ -178,9 +178,7 @@ def fixed_records(
     """
     n, side = pixels.shape[:2]
     place = layout(stored_png_size(side), text.shape[1])
-    blank = np.frombuffer(
-        record(key(0, 0, view), _stored_png_frame(side), "png", 0, bytes(place.text_size)), np.uint8
-    )
+    blank = np.frombuffer(record(key(0, 0, view), _stored_png_frame(side), "png", 0, bytes(place.text_size)), np.uint8)
     out = np.empty((n, place.record), np.uint8)
     out[:] = blank
     names = keys(images, numbers, view)

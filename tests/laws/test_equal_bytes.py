@@ -63,7 +63,8 @@ def test_the_place_of_source_and_output_makes_no_difference(
 def test_one_at_a_time_and_in_a_stack_give_the_same_pixels(crop: str) -> None:
     images = np.stack([draw_demo(number, size=40, split="train") for number in range(12)])
     size = 40 if crop == "pad" else 24
-    pictures = render.as_pictures([draw_demo(number, size=45, split="test") for number in range(5)])
+    prepared = [draw_demo(number, size=45, split="test") for number in range(5)]
+    pictures = render.as_pictures(prepared)
     rows = np.arange(240)
     lot = Lot(
         seed=3,
@@ -78,11 +79,12 @@ def test_one_at_a_time_and_in_a_stack_give_the_same_pixels(crop: str) -> None:
         pictures=pictures[2],
     )
     table = draw(LayerMix(op_set="layer16"), lot, name="layermix")
-    canvas = render.Canvas(size)
-    stack = render.render_stack(table, images, rows // 20, pictures, canvas)
+    stack = render.render_stack(table, images, rows // 20, pictures, render.Canvas(size))
     for row in rows.tolist():
-        alone = render.render_one(table, row, images[row // 20], pictures, canvas)
-        np.testing.assert_array_equal(alone, stack[row], err_msg=str(table.variant(row)))
+        variant = table.variant(row)
+        picture = None if variant.picture is None else prepared[variant.picture.id]
+        alone = render.render(variant, images[row // 20], picture, size=size)
+        np.testing.assert_array_equal(alone, stack[row], err_msg=str(variant))
 
 
 def test_the_codec_changes_bytes_but_no_pixel(tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:

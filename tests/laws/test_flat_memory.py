@@ -32,7 +32,7 @@ def watched(process: Any, out: Path) -> list[tuple[int, int]]:
 def test_memory_stays_flat(
     tmp_path: Path, mixbake: Any, picture_folder: Path, write_images: Callable[..., Path], executor: str
 ) -> None:
-    """96 images × 96 numbers at 128 px are 450 MB of pixels."""
+    """96 numbers of 96 images at 128 px are 450 MB of pixels."""
     source = write_images(tmp_path / "images", 96, size=128)
     out = tmp_path / "out"
     options = ("--mixing-set", picture_folder, "-n", 96, "--executor", executor, "-j", 2, "--codec", "raw")

@@ -27,7 +27,7 @@ PICTURES = np.array([[36, 36], [36, 50], [44, 36], [36, 36], [36, 90]], np.int32
 
 @cache
 def drawn(recipe: LayerMix, *, size: int = 32, crop: str = "pad", side: int = 32) -> Programs:
-    """Programs of 3,000 images × 10 numbers, each image side × side, seed 2025."""
+    """Programs of 3,000 images by 10 numbers, each image side×side, seed 2025."""
     rows = np.arange(DRAWS)
     lot = Lot(
         seed=2025,
@@ -136,7 +136,7 @@ TRANSLATION = {32: 10, 224: 73}
 @pytest.mark.parametrize("severity", [8, 3])
 @pytest.mark.parametrize("op", OP_NAMES)
 def test_the_ends_of_the_levels_are_exact(op: str, severity: int, size: int) -> None:
-    """0.1 and a tenth of maximum × severity, in 1e-6, spelt out by hand."""
+    """0.1 and a tenth of maximum·severity, in 1e-6, spelt out by hand."""
     maximum = {
         "posterize": 4,
         "posterize_increasing": 4,

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from mixbake.core.jit import inline
+from mixbake.core.jit import inline, intrinsic
 
 MICRO = 1_000_000
 """Drawn numbers are stored as integers in units of 1e-6."""
@@ -72,8 +71,8 @@ def clipped_byte(_context: Any, _a: Any, _bits: Any) -> Any:
 
 
 @intrinsic
-def load32(_context: Any, array: Any, index: Any) -> Any:
-    """Four bytes of a contiguous uint8 array from `index` on, as one little-endian uint32, at any address."""
+def load32(_context: Any, array: Any, _index: Any) -> Any:
+    """Four bytes of a contiguous uint8 array from an index on, as one little-endian uint32, at any address."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         from llvmlite import ir  # noqa: PLC0415 - only while compiling

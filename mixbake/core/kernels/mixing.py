@@ -118,7 +118,9 @@ def _limit(p: int) -> np.uint32:
 
 
 @inline
-def _draw_mask(mask: Bytes, count: np.uintp, base: np.uint32, key: np.uint32, other: np.uint32, limit: np.uint32) -> None:
+def _draw_mask(
+    mask: Bytes, count: np.uintp, base: np.uint32, key: np.uint32, other: np.uint32, limit: np.uint32
+) -> None:
     """mask[i] <- 255 where the hash of base + i is below limit, else 0."""
     for i in range(count):
         mask[i] = np.uint8(255) if _hash(add32(base, i), key, other) < limit else np.uint8(0)

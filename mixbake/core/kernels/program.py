@@ -90,16 +90,21 @@ def _run_tone(do: int, x: Bytes, out: Bytes, size: int, args: Any, counts: Any, 
         tone.grayscale(x, out, length)
     elif do == codes.MIRROR:
         geometry.mirror(x, out, size)
-    elif do == codes.INVERT:
-        tone.invert(x, out, length)
-    elif do == codes.COLOR:
-        tone.color(x, out, length, args[0])
-    elif do == codes.CONTRAST:
-        tone.contrast(x, out, length, args[0])
-    elif do == codes.BRIGHTNESS:
-        tone.brightness(x, out, length, args[0])
     else:
-        tone.sharpness(x, out, size, args[0])
+        tone.invert(x, out, length)
+
+
+@splice
+def _run_colour(do: int, x: Bytes, out: Bytes, size: int, factor: int) -> None:
+    length = size * size * 3
+    if do == codes.COLOR:
+        tone.color(x, out, length, factor)
+    elif do == codes.CONTRAST:
+        tone.contrast(x, out, length, factor)
+    elif do == codes.BRIGHTNESS:
+        tone.brightness(x, out, length, factor)
+    else:
+        tone.sharpness(x, out, size, factor)
 
 
 @splice
@@ -109,8 +114,10 @@ def run_step(do: int, sources: Any, args: Any, arity: int, target: int, size: in
     x, out = registers[sources[0]], registers[target]
     if do <= codes.TRANSLATE_Y:
         _run_geometry(do, x, out, size, args, packed)
-    elif do <= codes.SHARPNESS:
+    elif do <= codes.INVERT:
         _run_tone(do, x, out, size, args, counts, tables)
+    elif do <= codes.SHARPNESS:
+        _run_colour(do, x, out, size, args[0])
     elif do == codes.WEIGHTED:
         _run_weighted(sources, out, size, args, arity, scratch)
     else:
@@ -189,7 +196,9 @@ def _gray_line(source: Bytes, start: int, out: Bytes, at: int, length: int) -> N
 
 
 @splice
-def _run_row(columns: Columns, row: int, image: Bytes, pictures: Pictures, size: int, scratch: Scratch, out: Bytes) -> None:
+def _run_row(
+    columns: Columns, row: int, image: Bytes, pictures: Pictures, size: int, scratch: Scratch, out: Bytes
+) -> None:
     crops, flips, chosen, lengths, do, sources, args, arities = columns
     registers, work = scratch[0], scratch[7]
     crop_image(image, crops[row], flips[row], size, registers[0], registers[2], work)
@@ -204,7 +213,13 @@ def _run_row(columns: Columns, row: int, image: Bytes, pictures: Pictures, size:
 
 @jit
 def run_stack(
-    columns: Columns, images: Bytes, which: NDArray[np.int64], pictures: Pictures, size: int, scratch: Scratch, out: Bytes
+    columns: Columns,
+    images: Bytes,
+    which: NDArray[np.int64],
+    pictures: Pictures,
+    size: int,
+    scratch: Scratch,
+    out: Bytes,
 ) -> None:
     """Render every row of a program table; row i starts from images[which[i]] (m×H×W×3) and fills out[i].
 

@@ -85,7 +85,15 @@ def _triangle(
 
 @inline
 def combine(
-    source: Bytes, first: int, stride: int, out: Bytes, at: int, length: int, weights: NDArray[np.uint32], row: int, taps: int
+    source: Bytes,
+    first: int,
+    stride: int,
+    out: Bytes,
+    at: int,
+    length: int,
+    weights: NDArray[np.uint32],
+    row: int,
+    taps: int,
 ) -> None:
     """out[at + j] = round(sum over k of weights[row + k] · source[first + k·stride + j]), j < length."""
     half = np.uint32(1 << (_BITS - 1))
@@ -120,7 +128,15 @@ def combine(
 
 @inline
 def _combine_many(
-    source: Bytes, first: int, stride: int, out: Bytes, at: int, length: int, weights: NDArray[np.uint32], row: int, taps: int
+    source: Bytes,
+    first: int,
+    stride: int,
+    out: Bytes,
+    at: int,
+    length: int,
+    weights: NDArray[np.uint32],
+    row: int,
+    taps: int,
 ) -> None:
     """`combine` for five taps and more: four at a time into a 32-bit running sum."""
     chunk = 256
@@ -179,7 +195,12 @@ def _turn_back(pixels: NDArray[np.uint32], rows: int, wanted: int, out: Bytes, f
             q = np.uintp((first_row + np.int64(r)) * (size // 4 * 3) + group * 3)
             p = np.uintp(group * 4 * rows) + r
             for _ in range(count):
-                one, two, three, four = pixels[p], pixels[p + step], pixels[p + step + step], pixels[p + step * np.uintp(3)]
+                one, two, three, four = (
+                    pixels[p],
+                    pixels[p + step],
+                    pixels[p + step + step],
+                    pixels[p + step * np.uintp(3)],
+                )
                 words[q] = (one & _RGB) | (two << np.uint32(24))
                 words[q + np.uintp(1)] = ((two >> np.uint32(8)) & _GB) | (three << np.uint32(16))
                 words[q + np.uintp(2)] = ((three >> np.uint32(16)) & _B) | (four << np.uint32(8))
@@ -195,7 +216,9 @@ def _turn_back(pixels: NDArray[np.uint32], rows: int, wanted: int, out: Bytes, f
 
 
 @inline
-def resize_box(image: Bytes, left: int, top: int, width: int, height: int, out: Bytes, size: int, work: NDArray[np.uint64]) -> None:
+def resize_box(
+    image: Bytes, left: int, top: int, width: int, height: int, out: Bytes, size: int, work: NDArray[np.uint64]
+) -> None:
     """Resize a box of `image` (H×W×3) to out (flat size·size·3). `work`: at least `work_words` uint64."""
     full = image.shape[1]
     flat = image.reshape(-1)
@@ -230,7 +253,17 @@ def resize_box(image: Bytes, left: int, top: int, width: int, height: int, out: 
         _turn(lines, width, turned, rows)
         for x in range(size):
             first = column_starts[x] * rows * 4
-            combine(turned_bytes, first, rows * 4, done_bytes, x * rows * 4, rows * 4, column_weights, x * horizontal, horizontal)
+            combine(
+                turned_bytes,
+                first,
+                rows * 4,
+                done_bytes,
+                x * rows * 4,
+                rows * 4,
+                column_weights,
+                x * horizontal,
+                horizontal,
+            )
         _turn_back(done, rows, count, out, begin, size)
 
 

@@ -46,7 +46,12 @@ for _kind in STEPS.values():
     _WHOLE[_kind.code, : len(_kind.args)] = [unit == "int" for unit in _kind.args]
     _SOURCES[_kind.code] = _kind.sources
 
-_BLENDS, _CLASS, _CROP, _KIND = _bytes('{"blends":['), _bytes('],"class":'), _bytes(',"crop":{"height":'), _bytes(',"kind":')
+_BLENDS, _CLASS, _CROP, _KIND = (
+    _bytes('{"blends":['),
+    _bytes('],"class":'),
+    _bytes(',"crop":{"height":'),
+    _bytes(',"kind":'),
+)
 _LEFT, _TOP, _WIDTH, _FLIP = _bytes(',"left":'), _bytes(',"top":'), _bytes(',"width":'), _bytes('},"flip":')
 _IMAGE, _LABEL, _LAYER, _LEVELS = _bytes(',"image":'), _bytes(',"label":'), _bytes(',"layer":'), _bytes(',"levels":[')
 _NUMBER, _OPS, _PICTURE, _GRAY = _bytes('],"number":'), _bytes(',"ops":['), _bytes('],"picture":'), _bytes('{"gray":')
@@ -177,7 +182,13 @@ def _levels(out: Text, at: int, levels: Any, count: int) -> int:
 
 @jit
 def write_members(
-    keys: Any, columns: Any, provenance: Any, which: NDArray[np.int64], strings: Any, out: Text, spans: NDArray[np.int64]
+    keys: Any,
+    columns: Any,
+    provenance: Any,
+    which: NDArray[np.int64],
+    strings: Any,
+    out: Text,
+    spans: NDArray[np.int64],
 ) -> None:
     """out[i] (uint8[n, length]) <- JSON of row i, padded with spaces.
 

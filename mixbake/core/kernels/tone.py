@@ -5,6 +5,8 @@ operation looks at a channel's histogram. Rule: the definitions are Pillow's (Im
 rounded to nearest where Pillow truncates a float.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,9 +105,7 @@ def _cut(counts: NDArray[np.int32], channel: int, amount: int, first: int, step:
 
 
 @inline
-def autocontrast(
-    source: Bytes, out: Bytes, length: int, cutoff: int, counts: NDArray[np.int32], tables: Bytes
-) -> None:
+def autocontrast(source: Bytes, out: Bytes, length: int, cutoff: int, counts: NDArray[np.int32], tables: Bytes) -> None:
     """Pillow's ImageOps.autocontrast: stretch each channel to 0..255 after `cutoff`/1e6 percent at both ends."""
     histograms(source, length, counts)
     amount = (length // 3) * cutoff // (100 * MICRO)
@@ -161,7 +161,7 @@ def brightness(source: Bytes, out: Bytes, length: int, factor: int) -> None:
     """factor · value."""
     near, far = _weights(factor)
     for i in range(np.uintp(length)):
-        out[i] = _toward(source[i], 0, near, far)
+        out[i] = _toward(source[i], np.uint8(0), near, far)
 
 
 @inline
@@ -169,7 +169,7 @@ def contrast(source: Bytes, out: Bytes, length: int, factor: int) -> None:
     """Away from the image's mean luma (an integer, rounded half up) by factor."""
     total = 0
     for i in range(np.uintp(0), np.uintp(length), np.uintp(3)):
-        total += luma(source[i], source[i + np.uintp(1)], source[i + np.uintp(2)])
+        total += int(luma(source[i], source[i + np.uintp(1)], source[i + np.uintp(2)]))
     pixels = length // 3
     mean = np.uint8((2 * total + pixels) // (2 * pixels))
     near, far = _weights(factor)
@@ -188,7 +188,7 @@ def color(source: Bytes, out: Bytes, length: int, factor: int) -> None:
 
 
 @inline
-def _smooth(source: Bytes, at: np.uintp, row: np.uintp) -> np.uint8:
+def _smooth(source: Bytes, at: Any, row: Any) -> np.uint8:
     """Pillow's SMOOTH filter around one inner value: (8 neighbours + 5 · centre) / 13, rounded."""
     up, down, three = at - row, at + row, np.uintp(3)
     total = np.uint32(5) * source[at] + source[at - three] + source[at + three]
@@ -206,4 +206,3 @@ def sharpness(source: Bytes, out: Bytes, size: int, factor: int) -> None:
     for y in range(np.uintp(1), np.uintp(size - 1)):
         for i in range(y * row + np.uintp(3), y * row + row - np.uintp(3)):
             out[i] = _toward(source[i], _smooth(source, i, row), near, far)
-

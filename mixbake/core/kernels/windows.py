@@ -42,18 +42,29 @@ def _draw_resized(cursor: NDArray[np.uint64], height: int, width: int, crop: NDA
             crop[3], crop[4] = np.int32(w), np.int32(h)
             return
     w, h = _fallback(height, width)
-    crop[1], crop[2], crop[3], crop[4] = np.int32((width - w) // 2), np.int32((height - h) // 2), np.int32(w), np.int32(h)
+    crop[1], crop[2], crop[3], crop[4] = (
+        np.int32((width - w) // 2),
+        np.int32((height - h) // 2),
+        np.int32(w),
+        np.int32(h),
+    )
 
 
 @jit
 def draw_crops(
-    key: Key, images: Numbers, groups: Numbers, shapes: NDArray[np.int32], kind: int, size: int, crops: NDArray[np.int32]
+    key: Key,
+    images: Numbers,
+    groups: Numbers,
+    shapes: NDArray[np.int32],
+    kind: int,
+    size: int,
+    crops: NDArray[np.int32],
 ) -> None:
     """crops[i] <- (kind, left, top, width, height) for an image of shapes[i] = (height, width)."""
     cursor = np.zeros(CURSOR_WORDS, dtype=np.uint64)
     pad = size // 8
     for i in range(len(images)):
-        height, width = np.int64(shapes[i, 0]), np.int64(shapes[i, 1])
+        height, width = int(shapes[i, 0]), int(shapes[i, 1])
         seek(cursor, key, images[i], groups[i])
         crops[i, 0] = kind
         if kind == codes.CROP_PAD:

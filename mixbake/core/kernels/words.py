@@ -4,6 +4,8 @@ A cursor is uint64[12]: key (2), counter (4), buffered words (4), next buffer in
 Rule: integer arithmetic only; equal to numpy's Philox word for word.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,7 +63,7 @@ def next_word(cursor: Cursor) -> np.uint64:
 
 
 @inline
-def below(cursor: Cursor, n: int) -> int:
+def below(cursor: Cursor, n: Any) -> Any:
     """Uniform integer in 0..n-1: one word times n, upper half (bias below n / 2^64)."""
     return np.int64(high_product(next_word(cursor), np.uint64(n)))
 
@@ -82,7 +84,7 @@ def greatest(cursor: Cursor, count: int) -> int:
 
 
 @inline
-def median(cursor: Cursor, count: int) -> int:
+def median(cursor: Cursor, count: int) -> Any:
     """Middle one of 2·count - 1 uniforms on [0, 1], in units of 1e-6: Beta(count, count)."""
     drawn = np.empty(2 * count - 1, dtype=np.int64)
     for i in range(2 * count - 1):
