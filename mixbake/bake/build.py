@@ -36,6 +36,12 @@ from mixbake.storage.store import publishing, remove_leftovers, retrying, tempor
 TASK_NUMBERS = 16
 """Most shards a task writes side by side: each holds a file and a buffer open."""
 
+FLIP_WORDS = {
+    "online": "left to the trainer (--flip none for digits, signs or text)",
+    "baked": "baked with probability ½ (--flip none for digits, signs or text)",
+    "none": "none",
+}
+
 
 class Watcher(Protocol):
     """Who hears of a build: the command line, a notebook, a test."""
@@ -89,10 +95,9 @@ def build(settings: BuildSettings, watcher: Watcher) -> Built:
 
 def describe(plan: Plan, out: Path) -> str:
     """One line: what is baked into where, and who flips."""
-    flips = {"online": "left to the trainer", "baked": "baked with probability ½", "none": "none"}
     return (
         f"{plan.recipe['name']} at {plan.size} px, {plan.codec}, views {plan.views}, crop {plan.crop}, "
-        f"flip {flips[plan.flip]} -> {out}"
+        f"flip: {FLIP_WORDS[plan.flip]} -> {out}"
     )
 
 

@@ -255,7 +255,7 @@ def _whole(planned: Planned, found: Found, costs: Costs, left: Volume) -> Volume
     fixed = 0 if left.other else BAKE_ROW_BYTES * len(there) + CARD_BYTES
     head = len(canonical_json(manifest(planned.plan, given={}))) if found.plan_digest else 0
     return Volume(
-        shards=left.shards + sum(one.bytes for one in there),
+        shards=left.shards + sum(one.tar_bytes for one in there),
         index=left.index + sum(one.index_bytes for one in there),
         images=_images_bytes(planned),
         mixing=planned.pictures.path.stat().st_size if planned.pictures else 0,

@@ -82,11 +82,7 @@ def draw_preview(settings: BuildSettings, output: Path, *, say: Say = lambda _me
         progress=lambda what, done, total: say(f"{what}: {done}/{total}") if done == total else None,
     )
     shown = [_show(planned, entry, pixels) for entry, pixels in _chosen(planned, notes)]
-    title = (
-        f"{settings.source}: {len(planned.listing):,} images, {len(planned.plan.classes):,} classes",
-        _recipe(planned),
-    )
-    publish_bytes(output, draw_sheet(title, _rows(planned, shown), size=planned.plan.size))
+    publish_bytes(output, draw_sheet(_title(settings, planned), _rows(planned, shown), size=planned.plan.size))
     return "\n".join(_text(settings, planned, shown, output, _cost(settings, planned, jobs), notes))
 
 
