@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mixbake import __version__
-from mixbake.errors import MixbakeError, UsageError
+from mixbake.errors import MixbakeError, StorageError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -218,16 +218,14 @@ def run(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app(args=arguments, standalone_mode=False)
-    except MixbakeError as error:
-        return _fail(str(error), error.exit_code)
     except typer.Exit as leave:
         return leave.exit_code
-    except KeyboardInterrupt:
-        return _fail("interrupted; finished blocks are kept: the same command resumes", INTERRUPTED)
-    except _Terminated:
-        return _fail("terminated; finished blocks are kept: the same command resumes", TERMINATED)
-    except Exception as error:  # noqa: BLE001 - only to tell click's usage errors, by name, from bugs
-        return _usage_or_bug(error)
+    except (KeyboardInterrupt, _Terminated) as stop:
+        word, code = ("terminated", TERMINATED) if isinstance(stop, _Terminated) else ("interrupted", INTERRUPTED)
+        return _fail(f"{word}; finished blocks are kept: the same command resumes", code)
+    except Exception as error:  # noqa: BLE001 - the edge: what is not known here is raised again as a bug
+        message, code = _explain(error)
+        return _fail(message, code)
     return 0
 
 
@@ -244,12 +242,19 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _usage_or_bug(error: Exception) -> int:
-    """Typer carries its own copy of click: its usage errors have `format_message` and `exit_code`."""
+def _explain(error: Exception) -> tuple[str, int]:
+    """Message and exit code of an error; raises it again when it is a bug."""
+    if isinstance(error, MixbakeError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "mend that, then run the same command again"
+        return f"{where}{error.strerror or error}: {advice}", StorageError.exit_code
+    # Typer carries its own copy of click: its usage errors are known by what they can do.
     if hasattr(error, "format_message"):
-        return _fail(f"{error.format_message()}; see --help", UsageError.exit_code)
+        return f"{error.format_message()}; see --help", UsageError.exit_code
     if type(error).__name__ in ("Abort", "Aborted"):
-        return _fail("interrupted; finished blocks are kept: the same command resumes", INTERRUPTED)
+        return "interrupted; finished blocks are kept: the same command resumes", INTERRUPTED
     raise error
 
 

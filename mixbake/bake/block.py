@@ -246,7 +246,7 @@ def _lot(plan: Plan, chunk: Chunk, shards: list[Shard], pictures: Pictures) -> t
 def _flat_pictures(pictures: PictureSet | None) -> Pictures:
     if pictures is None:
         return render.NO_PICTURES
-    return pictures.pixels, pictures.offsets, pictures.shapes, pictures.channels
+    return render.flat_pictures(pictures.pixels, pictures.offsets, pictures.shapes, pictures.channels)
 
 
 def _append_fixed(

@@ -125,6 +125,8 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
     for name in folders:
         (out / name).mkdir(parents=True, exist_ok=True)
     receipts = [*found.receipts, *_run(bakery, tasks, settings, jobs, found.receipts, watcher)]
+    # Also when nothing was left to bake: a run above the limit may have ended with its last block.
+    _check_skips(receipts, plan.baked, settings.max_skip)
     watcher.event("finishing", receipts=len(receipts))
     finished = finish(out, plan, found.plan_digest, planned.listing, receipts, epochs, given=found.given)
     new = receipts[len(found.receipts) :]
@@ -184,7 +186,6 @@ def _run(
     """Bake every task; receipts in block order. Raises TooManySkipped as soon as the limit is passed."""
     if not tasks:
         return []
-    skipped = {skip.image for receipt in earlier for skip in receipt.skips}
     executor = EXECUTORS[settings.executor](board=bakery.board, jobs=jobs)
     receipts: list[Receipt] = []
     variants = sum(len(task.entries) * len(list(bakery.plan.outputs(task.first, task.last))) for task in tasks)
@@ -195,11 +196,10 @@ def _run(
     ):
         for receipt in results:
             receipts.append(receipt)
-            skipped |= {skip.image for skip in receipt.skips}
             watcher.event("block", range=receipt.name, samples=receipt.samples, bytes=receipt.tar_bytes)
             for skip in receipt.skips:
                 watcher.event("skip", image=skip.image, source=skip.source, reason=skip.reason)
-            _check_skips(len(skipped), bakery.plan.baked, settings.max_skip, receipts)
+            _check_skips([*earlier, *receipts], bakery.plan.baked, settings.max_skip)
     return sorted(receipts, key=lambda receipt: (receipt.block, receipt.first))
 
 
@@ -212,13 +212,14 @@ def _board(path: Path, tasks: int) -> Iterator[Board]:
         board.remove()
 
 
-def _check_skips(skipped: int, images: int, limit: float, receipts: Sequence[Receipt]) -> None:
-    if skipped <= limit * images:
+def _check_skips(receipts: Sequence[Receipt], images: int, limit: float) -> None:
+    skips = {skip.image: skip for receipt in receipts for skip in receipt.skips}
+    if len(skips) <= limit * images:
         return
-    examples = [f"{skip.source}: {skip.reason}" for receipt in receipts for skip in receipt.skips][:3]
+    examples = "; ".join(f"{skip.source}: {skip.reason}" for skip in list(skips.values())[:3])
     raise TooManySkipped(
-        f"{skipped} of {images} images cannot be decoded, more than --max-skip {limit} allows "
-        f"({'; '.join(examples)}): mend them, or run again with a higher --max-skip; finished blocks are kept"
+        f"{len(skips)} of {images} images cannot be decoded, more than --max-skip {limit} allows "
+        f"({examples}): mend them, or run again with a higher --max-skip; finished blocks are kept"
     )
 
 

@@ -43,12 +43,12 @@ SPARE_IMAGES = 4
 FEW_FRACTALS = 32
 TRIAL_IMAGES, TRIAL_SECONDS = 32, 1.5
 
+MEANING = "; if a mirrored image means something else (digits, signs, text), say --flip none"
 FLIPS = {
-    "online": "left to the trainer, for nothing: every variant is shown as it is and mirrored",
-    "baked": "baked: half of the crops are mirrored before the recipe",
+    "online": "left to the trainer, for nothing: every variant is shown as it is and mirrored" + MEANING,
+    "baked": "baked: half of the crops are mirrored before the recipe" + MEANING,
     "none": "none: no image is mirrored, here or in training",
 }
-MEANING = "; if a mirrored image means something else (digits, signs, text), say --flip none"
 
 Bytes = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -272,7 +272,7 @@ def _text(
     plan = planned.plan
     yield f"{output}: {len(shown)} of {len(planned.listing):,} images in {len(plan.classes):,} classes"
     yield describe(plan, default_out(settings))
-    yield f"flip: {FLIPS[plan.flip]}" + MEANING * (plan.flip != "none")
+    yield f"flip: {FLIPS[plan.flip]}"
     worth = "epoch's worth" if settings.epochs_worth == 1 else "epochs' worth"
     yield (
         f"{settings.epochs_worth} {worth}: about "

@@ -21,7 +21,22 @@ from mixbake.errors import UsageError
 
 Bytes = NDArray[np.uint8]
 
-NO_PICTURES: program.Pictures = (np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros((0, 2), np.int32), 1)
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view. numba compiles read-only and writable arrays apart: inputs are all one kind."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def flat_pictures(
+    pixels: Bytes, offsets: NDArray[np.int64], shapes: NDArray[np.int32], channels: int
+) -> program.Pictures:
+    """Prepared pictures as kernels take them: see `core.kernels.program.Pictures`."""
+    return frozen(pixels), frozen(offsets), frozen(shapes), channels
+
+
+NO_PICTURES = flat_pictures(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros((0, 2), np.int32), 1)
 """The mixing set of a recipe that uses none."""
 
 _FIRST = np.zeros(1, np.int64)
@@ -99,7 +114,7 @@ def as_pictures(pictures: Sequence[Bytes]) -> program.Pictures:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
             raise UsageError(f"a prepared picture is uint8 h×w×1 or h×w×3, not {picture.dtype} {picture.shape}")
     sizes = np.array([picture.size for picture in pictures], np.int64)
-    return (
+    return flat_pictures(
         np.concatenate([picture.reshape(-1) for picture in pictures]),
         np.cumsum(sizes) - sizes,
         np.array([picture.shape[:2] for picture in pictures], np.int32),
@@ -126,7 +141,7 @@ def render_each(
     flat = out.reshape(1, -1)
     for row, image in enumerate(images):
         columns = tuple(column[row : row + 1] for column in table.columns)
-        program.run_stack(columns, image[None], _FIRST, pictures, canvas.size, canvas.scratch, flat)
+        program.run_stack(columns, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, flat)
         yield out
 
 
@@ -145,7 +160,9 @@ def render_stack(
     check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
     out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
-    program.run_stack(table.columns, images, which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1))
+    program.run_stack(
+        table.columns, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
+    )
     return out
 
 
@@ -187,7 +204,7 @@ def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
     canvas = Canvas(size, registers=3)
     canvas.reserve(height=image.shape[0], width=image.shape[1])
     out = np.empty((size, size, 3), np.uint8)
-    program.run_crop(image, row[0], int(flip), size, canvas.scratch, out.reshape(-1))
+    program.run_crop(frozen(image), row[0], int(flip), size, canvas.scratch, out.reshape(-1))
     return out
 
 
