@@ -217,16 +217,15 @@ def run(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code of `mixbake.errors`, 130 or 143 after a signal."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False)
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, _Terminated) as stop:
-        word, code = ("terminated", TERMINATED) if isinstance(stop, _Terminated) else ("interrupted", INTERRUPTED)
-        return _fail(f"{word}; finished blocks are kept: the same command resumes", code)
+        return _stopped(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the edge: what is not known here is raised again as a bug
-        message, code = _explain(error)
-        return _fail(message, code)
-    return 0
+        return _fail(*_explain(error))
+    # Typer turns Ctrl-C into an Exit of its own and returns that exit's code.
+    return _stopped(INTERRUPTED) if code == INTERRUPTED else 0
 
 
 class _Terminated(BaseException):
@@ -242,6 +241,11 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _stopped(code: int) -> int:
+    word = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
+    return _fail(f"{word}; finished blocks are kept: the same command resumes", code)
+
+
 def _explain(error: Exception) -> tuple[str, int]:
     """Message and exit code of an error; raises it again when it is a bug."""
     if isinstance(error, MixbakeError):
@@ -253,8 +257,6 @@ def _explain(error: Exception) -> tuple[str, int]:
     # Typer carries its own copy of click: its usage errors are known by what they can do.
     if hasattr(error, "format_message"):
         return f"{error.format_message()}; see --help", UsageError.exit_code
-    if type(error).__name__ in ("Abort", "Aborted"):
-        return "interrupted; finished blocks are kept: the same command resumes", INTERRUPTED
     raise error
 
 
@@ -286,7 +288,7 @@ def _plan(arguments: dict[str, Any]) -> None:
     from mixbake.progress import watch  # noqa: PLC0415
 
     settings = _settings(arguments)
-    with watch(settings, quiet=arguments["as_json"]) as watcher:
+    with watch(settings, quiet=arguments["as_json"], log=False) as watcher:
         found = estimate(settings, watcher)
     typer.echo(json.dumps(found.to_json()) if arguments["as_json"] else explain(found))
     found.require_room()

@@ -153,10 +153,12 @@ class LoggingWatcher:
 
 
 @contextmanager
-def watch(settings: BuildSettings, *, quiet: bool = False) -> Iterator[LoggingWatcher]:
-    """The watcher that fits standard error: a terminal, or something that reads lines."""
+def watch(
+    settings: BuildSettings, *, quiet: bool = False, log: bool = True
+) -> Iterator[TerminalWatcher | LineWatcher | LoggingWatcher]:
+    """The watcher that fits standard error: a terminal, or something that reads lines. log: also under OUT/logs."""
     inner = LineWatcher(sys.stderr) if quiet or not sys.stderr.isatty() else TerminalWatcher(Console(stderr=True))
-    yield LoggingWatcher(inner, default_out(settings) / "logs")
+    yield LoggingWatcher(inner, default_out(settings) / "logs") if log else inner
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def pytest_unconfigure() -> None:
 
 
 def _write_images(folder: Path, count: int, *, size: int = 32) -> Path:
-    """An image folder of three classes: size×size drawings, PNG and JPEG by turns."""
+    """An image folder of three classes: square drawings, PNG and JPEG by turns."""
     for number in range(count):
         path = folder / CLASSES[number % len(CLASSES)] / f"{number:03d}.{'jpg' if number % 2 else 'png'}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +115,14 @@ def write_images() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 pictures of 32×32 in three classes; read only."""
+    """40 pictures of 32 by 32 in three classes; read only."""
     return _write_images(tmp_path_factory.mktemp("source") / "images", 40)
+
+
+@pytest.fixture(scope="session")
+def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """450 pictures of 16 by 16, enough for several blocks in any codec; read only."""
+    return _write_images(tmp_path_factory.mktemp("many") / "images", 450, size=16)
 
 
 @pytest.fixture

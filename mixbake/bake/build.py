@@ -125,6 +125,8 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
     for name in folders:
         (out / name).mkdir(parents=True, exist_ok=True)
     receipts = [*found.receipts, *_run(bakery, tasks, settings, jobs, found.receipts, watcher)]
+    # A worker that was killed on the way left its half-written files.
+    remove_leftovers(out)
     # Also when nothing was left to bake: a run above the limit may have ended with its last block.
     _check_skips(receipts, plan.baked, settings.max_skip)
     watcher.event("finishing", receipts=len(receipts))

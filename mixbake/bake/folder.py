@@ -4,15 +4,15 @@ Rule: nothing that a bake did not write is ever deleted; a folder that is no bak
 """
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mixbake.bake.settings import BuildSettings, Planned
+from mixbake.data.listing import Listing
 from mixbake.errors import PlanDiffers, UsageError
-from mixbake.storage.finish import Finished, known_images, open_finished
+from mixbake.storage.finish import Finished, known_images, known_sizes, open_finished
 from mixbake.storage.lock import NAME as LOCK_NAME
 from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
 from mixbake.storage.receipt import Receipt
@@ -68,10 +68,11 @@ class Folder:
             return Found(folder=self, plan_digest=_sha256(document), given=given, finished=None, epochs=0, receipts=())
         document = retrying(path.read_bytes, path)
         stored = read_json(path)
-        self._require_same(plan_of(stored), planned.plan, settings)
+        self._require_same(plan_of(stored), planned, settings)
         return self._found(_sha256(document), stored["given"], settings.epochs_worth)
 
-    def _require_same(self, old: Plan, new: Plan, settings: BuildSettings) -> None:
+    def _require_same(self, old: Plan, planned: Planned, settings: BuildSettings) -> None:
+        new = planned.plan
         if settings.accept_environment:
             new = replace(new, environment=old.environment)
         if lines := differences(old, new):
@@ -81,7 +82,18 @@ class Folder:
                 if only_environment
                 else "bake into another OUT, or give the same source and settings"
             )
+            if old.source != new.source:
+                lines += self._changed_images(planned.listing)
             raise PlanDiffers(f"{self.out} was baked with another plan; {advice}:\n  " + "\n  ".join(lines))
+
+    def _changed_images(self, listing: Listing) -> list[str]:
+        """Up to five images that are not as images.parquet has them, if the bake was finished."""
+        if not (self.out / "images.parquet").exists():
+            return []
+        old = known_sizes(self.out)
+        new = dict(zip(listing.paths, listing.sizes.tolist(), strict=True))
+        changed = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+        return [f"{path}: {_in_bytes(old.get(path))} -> {_in_bytes(new.get(path))}" for path in changed[:5]]
 
     def _found(self, plan_digest: str, given: Mapping[str, Any], epochs: int) -> Found:
         finished = open_finished(self.out) if (self.out / "bake.json").exists() else None
@@ -135,10 +147,15 @@ class Folder:
         self._remove_empty()
 
     def _remove_empty(self) -> None:
-        shutil.rmtree(self.out / "logs", ignore_errors=True)
+        for log in (self.out / "logs").glob("build-*.jsonl"):
+            log.unlink()
         for path in sorted(self.out.rglob("*"), reverse=True):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+
+def _in_bytes(size: int | None) -> str:
+    return "absent" if size is None else f"{size:,} bytes"
 
 
 def _sha256(data: bytes) -> str:

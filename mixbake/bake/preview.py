@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.bake.build import describe
 from mixbake.bake.estimate import TRIAL_EPOCHS, Estimate, forecast, nothing_found, spell_bytes, spell_seconds, spread
 from mixbake.bake.settings import BuildSettings, Planned, common_size, default_out, make_plan, open_listing
 from mixbake.bake.sheet import Cell, Row, draw_sheet
@@ -271,7 +270,7 @@ def _text(
 ) -> Iterator[str]:
     plan = planned.plan
     yield f"{output}: {len(shown)} of {len(planned.listing):,} images in {len(plan.classes):,} classes"
-    yield describe(plan, default_out(settings))
+    yield _title(settings, planned)[1]
     yield f"flip: {FLIPS[plan.flip]}"
     worth = "epoch's worth" if settings.epochs_worth == 1 else "epochs' worth"
     yield (

@@ -60,7 +60,9 @@ class LayerMix:
         _require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
         known = set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
         _require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
-        whole = self.coefficients == "published" or float(self.beta).is_integer()
+        law = self.coefficients
+        _require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")
+        whole = law == "published" or float(self.beta).is_integer()
         _require(whole, f"convex coefficients need a whole beta, not {self.beta}")
 
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mixbake.core import programs, rng
 from mixbake.core.kernels import windows
 from mixbake.core.programs import Programs
+from mixbake.core.render import frozen
 from mixbake.core.variant import CROP_CODES, Variant
 
 
@@ -76,13 +77,13 @@ def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
     # A clean crop's number is its view group already.
     groups = lot.numbers // (lot.group if lot.view == "mix" else 1)
     kind = CROP_CODES[lot.crop]
-    windows.draw_crops(rng.key(lot.seed, "crop"), lot.images, groups, lot.shapes, kind, lot.size, table.crops)
+    windows.draw_crops(rng.key(lot.seed, "crop"), lot.images, groups, frozen(lot.shapes), kind, lot.size, table.crops)
     if lot.bake_flip:
         windows.draw_flips(rng.key(lot.seed, "flip"), lot.images, groups, table.flips)
     if lot.view == "mix":
         if recipe.uses_pictures:
             key = rng.key(lot.seed, "picture")
-            windows.draw_pictures(key, lot.images, groups, lot.pictures, lot.size, table.pictures)
+            windows.draw_pictures(key, lot.images, groups, frozen(lot.pictures), lot.size, table.pictures)
             table.pictures[:, 5] = recipe.gray_pictures
         recipe.fill(table, key=rng.key(lot.seed, recipe.family), size=lot.size)
     return table

@@ -116,6 +116,12 @@ def known_images(out: Path) -> dict[int, str]:
     return {number: sha256 for number, sha256 in pairs if sha256}
 
 
+def known_sizes(out: Path) -> dict[str, int]:
+    """Stored bytes of every image of a finished bake's source, by path."""
+    table = pq.read_table(out / "images.parquet", columns=["source", "bytes"])
+    return dict(zip(table["source"].to_pylist(), table["bytes"].to_pylist(), strict=True))
+
+
 def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> None:
     skips: dict[int, frozenset[int]] = {}
     covered = dict.fromkeys(range(plan.blocks), 0)

@@ -15,7 +15,7 @@ from mixbake.bake.board import Totals
 from mixbake.bake.build import Built, build
 from mixbake.bake.settings import BuildSettings
 
-QUICK = {"executor": "inline", "seed": 7}
+QUICK: dict[str, Any] = {"executor": "inline", "seed": 7}
 
 
 @dataclass(slots=True)

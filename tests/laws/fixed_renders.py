@@ -53,7 +53,7 @@ TWO_SOURCES = {"arithmetic", "geometric", "pixel", "element"}
 
 
 def picture(name: str, height: int, width: int) -> NDArray[np.uint8]:
-    """Coarse shapes, a ramp and some noise, uint8 height×width×3."""
+    """Coarse shapes, a ramp and some noise, uint8[height, width, 3]."""
     noise = np.frombuffer(hashlib.shake_256(name.encode()).digest(height * width * 3), np.uint8)
     y, x = np.mgrid[:height, :width]
     coarse = noise.reshape(height, width, 3)[y // 9 * 9 % height, x // 7 * 7 % width]

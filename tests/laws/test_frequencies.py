@@ -27,7 +27,7 @@ PICTURES = np.array([[36, 36], [36, 50], [44, 36], [36, 36], [36, 90]], np.int32
 
 @cache
 def drawn(recipe: LayerMix, *, size: int = 32, crop: str = "pad", side: int = 32) -> Programs:
-    """Programs of 3,000 images by 10 numbers, each image side×side, seed 2025."""
+    """Programs of 3,000 images by 10 numbers, each image square, seed 2025."""
     rows = np.arange(DRAWS)
     lot = Lot(
         seed=2025,

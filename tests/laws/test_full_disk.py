@@ -11,7 +11,7 @@ from bakes import bake, leftovers, tars, tree
 
 from mixbake.errors import StorageError
 
-SETTINGS = {"codec": "raw", "size": 32, "epochs_worth": 5, "seed": 7}
+SETTINGS: dict[str, Any] = {"codec": "raw", "size": 32, "epochs_worth": 5, "seed": 7}
 OPTIONS = ("--codec", "raw", "--size", 32, "-n", 5, "--seed", 7)
 
 

@@ -18,17 +18,17 @@ from bakes import bake, leftovers, tars, tree
 from mixbake.storage.store import LEFTOVER
 
 PATIENCE = 60  # seconds: a limit against hanging, never a measure
-SETTINGS = {"codec": "webp", "epochs_worth": 48, "size": 48, "seed": 7}
-OPTIONS = ("--codec", "webp", "-n", 48, "--size", 48, "--seed", 7, "--jobs", 2)
-RANGES = 3 * 3
-"""70 images in blocks of 32, 48 numbers in ranges of 16."""
+SETTINGS: dict[str, Any] = {"codec": "webp", "epochs_worth": 32, "size": 48, "seed": 7}
+OPTIONS = ("--codec", "webp", "-n", 32, "--size", 48, "--seed", 7, "--jobs", 2)
+RANGES = 4
+"""At least so many receipts: several blocks, and more than one range of numbers in each."""
 
 Start = Callable[[Path], "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., Path]) -> Path:
-    return write_images(tmp_path_factory.mktemp("long") / "images", 70, size=48)
+    return write_images(tmp_path_factory.mktemp("long") / "images", 100, size=48)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, source: Path, picture_
     """Tars of the bake that nobody interrupts."""
     out = tmp_path_factory.mktemp("long") / "undisturbed"
     bake(source, out, picture_folder, **SETTINGS)
-    assert len(list((out / "receipts").iterdir())) == RANGES
+    assert len(list((out / "receipts").iterdir())) >= RANGES
     return tars(out)
 
 
@@ -92,6 +92,7 @@ def test_killing_a_worker_changes_nothing(
     poll(lambda: receipts(tmp_path / "out") >= after and writing(tmp_path / "out"), process)
     time.sleep(pause)
     victims = [child for child in workers(process) if "resource_tracker" not in " ".join(child.cmdline())]
+    assert victims or process.poll() is not None
     for victim in victims[:1]:
         victim.kill()
     _, err = process.communicate(timeout=4 * PATIENCE)
