@@ -106,7 +106,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """The n variants of a chunk for one view, shard by shard.
+    """The n variants of a chunk for one view.
 
     texts: uint8[n, member length]. labels, which: int64[n], the label and the image in the chunk.
     """
@@ -209,11 +209,12 @@ def _bake_chunk(bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], c
         sources=paths if plan.paths_in_members else [None] * len(paths),
     )
     pictures = _flat_pictures(bakery.pictures)
-    append = _append_fixed if plan.crop == "pad" and codecs.is_fixed(plan.codec, plan.size) else _append_encoded
+    batched = plan.crop == "pad" and codecs.is_fixed(plan.codec, plan.size)
+    append = _append_fixed if batched else _append_encoded
     batches = []
     for view in dict.fromkeys(shard.view for shard in shards):
         of_view = [shard for shard in shards if shard.view == view]
-        lot, which = _lot(plan, chunk, of_view, pictures)
+        lot, which = _lot(plan, chunk, of_view, pictures, by_image=not batched)
         table = draw(bakery.recipe.recipe, lot, name=bakery.recipe.name)
         members = write_members(table, which, texts, plan.member_bytes)
         sheet = Sheet(table=table, texts=members.text, labels=labels[which], which=which, pictures=pictures)
@@ -223,16 +224,23 @@ def _bake_chunk(bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], c
     return batches
 
 
-def _lot(plan: Plan, chunk: Chunk, shards: list[Shard], pictures: Pictures) -> tuple[Lot, NDArray[np.int64]]:
-    """All variants of the chunk for some shards, shard by shard, and int64[n], each row's image in the chunk."""
+def _lot(
+    plan: Plan, chunk: Chunk, shards: list[Shard], pictures: Pictures, *, by_image: bool
+) -> tuple[Lot, NDArray[np.int64]]:
+    """All variants of the chunk for some shards, and int64[n], each row's image in the chunk.
+
+    Rows go image by image, so that a large image is in the cache for all its variants, or else shard by shard.
+    """
     images = np.array([entry.image for entry in chunk.entries], np.int64)
     shapes = np.array([pixels.shape[:2] for pixels in chunk.pixels], np.int32)
-    which = np.tile(np.arange(len(images)), len(shards))
+    which, of = np.divmod(np.arange(len(images) * len(shards)), len(shards))
+    if not by_image:
+        of, which = np.divmod(np.arange(len(images) * len(shards)), len(images))
     lot = Lot(
         seed=plan.seed,
         view=shards[0].view,
         images=images[which],
-        numbers=np.repeat([shard.number for shard in shards], len(images)).astype(np.int64),
+        numbers=np.array([shard.number for shard in shards], np.int64)[of],
         shapes=shapes[which],
         size=plan.size,
         crop=plan.crop,
@@ -252,7 +260,7 @@ def _flat_pictures(pictures: PictureSet | None) -> Pictures:
 def _append_fixed(
     plan: Plan, shards: list[Shard], sheet: Sheet, chunk: Chunk, canvas: Canvas, slot: Slot
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Render all at once, append records of one length; returns where their pictures lie."""
+    """Render all at once, shard by shard, and append records of one length; returns where their pictures lie."""
     table = sheet.table
     pixels = render.render_stack(table, np.stack(chunk.pixels), sheet.which, sheet.pictures, canvas)
     records = tar.fixed_records(table.images, table.numbers, table.view, sheet.labels, pixels, sheet.texts)
@@ -266,13 +274,12 @@ def _append_fixed(
 def _append_encoded(
     plan: Plan, shards: list[Shard], sheet: Sheet, chunk: Chunk, canvas: Canvas, slot: Slot
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Render, encode and append one variant after the other; returns where their pictures lie."""
+    """Render, encode and append one variant after the other, image by image; returns where their pictures lie."""
     codec = codecs.CODECS[plan.codec]
-    count = len(chunk.entries)
     offsets, sizes = np.empty(len(sheet.table), np.int64), np.empty(len(sheet.table), np.int32)
     images = [chunk.pixels[i] for i in sheet.which.tolist()]
     for row, pixels in enumerate(render.render_each(sheet.table, images, sheet.pictures, canvas)):
-        shard, entry = shards[row // count], chunk.entries[row % count]
+        shard, entry = shards[row % len(shards)], chunk.entries[row // len(shards)]
         slot.begin(entry.image)
         data = codec.encode(pixels, plan.quality)
         sample = tar.key(entry.image, shard.number, shard.view)

@@ -130,7 +130,9 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
     # Also when nothing was left to bake: a run above the limit may have ended with its last block.
     _check_skips(receipts, plan.baked, settings.max_skip)
     watcher.event("finishing", receipts=len(receipts))
-    finished = finish(out, plan, found.plan_digest, planned.listing, receipts, epochs, given=found.given)
+    finished = finish(
+        out, plan, found.plan_digest, planned.listing, receipts, epochs, given=found.given, before=found.finished
+    )
     new = receipts[len(found.receipts) :]
     return Built(
         out=out,

@@ -40,6 +40,8 @@ NO_PICTURES = flat_pictures(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zer
 """The mixing set of a recipe that uses none."""
 
 _FIRST = np.zeros(1, np.int64)
+_NOWHERE = np.zeros((1, 0), np.uint8)
+"""No output: the result is read where it was made, in its register."""
 
 
 class Canvas:
@@ -59,7 +61,7 @@ class Canvas:
         length = self.size * self.size * 3
         return (
             np.zeros((registers, length), np.uint8),
-            np.zeros(self.size * self.size + self.size, np.uint64),
+            np.zeros(self.size * self.size, np.uint64),
             np.zeros((6, 256), np.int32),
             np.zeros((3, 256), np.uint8),
             np.zeros(256, np.float32),
@@ -137,12 +139,12 @@ def render_each(
     check_rows(table, shapes, pictures, canvas.size)
     height, width = shapes.max(axis=0, initial=1).tolist()
     canvas.reserve(registers=table.do.shape[1] + 3, height=height, width=width)
-    out = np.empty((canvas.size, canvas.size, 3), np.uint8)
-    flat = out.reshape(1, -1)
+    registers = canvas.scratch[0].reshape(-1, canvas.size, canvas.size, 3)
+    results = np.where(table.lengths > 0, table.lengths + 1, 0).tolist()
     for row, image in enumerate(images):
         columns = tuple(column[row : row + 1] for column in table.columns)
-        program.run_stack(columns, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, flat)
-        yield out
+        program.run_stack(columns, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, _NOWHERE)
+        yield registers[results[row]]
 
 
 def render_stack(

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixbake.data.listing import Listing
-from mixbake.errors import Damage, MixbakeError, UsageError
+from mixbake.errors import Damage, MixbakeError, PlanDiffers, UsageError
 from mixbake.storage.card import write_card
 from mixbake.storage.environment import environment_record
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
@@ -82,10 +82,16 @@ def finish(
     epochs: int,
     *,
     given: Mapping[str, Any],
+    before: Finished | None,
 ) -> Finished:
-    """Write images.parquet, README.md and bake.json. Raises MixbakeError when receipts do not tile the bake."""
+    """Write images.parquet, README.md and bake.json; before: the bake that this one extends.
+
+    Raises MixbakeError when receipts do not tile the bake, PlanDiffers when their skips differ.
+    """
     _require_tiling(plan, receipts, epochs)
-    publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
+    # An extension has the same images: their file stays, so that the bake before is valid to the last moment.
+    if before is None or sha256_file(out / "images.parquet")[0] != before.document["images_sha256"]:
+        publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
     skipped = {skip.image for receipt in receipts for skip in receipt.skips}
     mixing = f"mixing/{plan.mixing[:16]}.pictures" if plan.mixing else None
     document = {
@@ -131,7 +137,10 @@ def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> Non
         covered[receipt.block] = receipt.last + 1
         skipped = frozenset(skip.image for skip in receipt.skips)
         if skips.setdefault(receipt.block, skipped) != skipped:
-            raise MixbakeError(f"block {receipt.block}: different images were skipped in different ranges")
+            raise PlanDiffers(
+                f"block {receipt.block}: different images could not be decoded in different ranges "
+                f"({sorted(skips[receipt.block] ^ skipped)[:5]}): bake into a new folder with one set of libraries"
+            )
     if short := [block for block, last in covered.items() if last != epochs]:
         raise MixbakeError(f"{len(short)} blocks are not {epochs} epochs' worth, the first is block {short[0]}")
 

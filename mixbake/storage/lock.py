@@ -86,7 +86,7 @@ def _refusal(path: Path, descriptor: int, error: OSError) -> MixbakeError:
     if error.errno in HELD_ELSEWHERE:
         return Locked(
             f"another build works in {path.parent} ({_holder(descriptor)}):"
-            " wait for it, stop it, or choose another folder with --out"
+            " wait for it, stop it, or choose another folder with OUT"
         )
     if error.errno in NO_LOCKS:
         return StorageError(

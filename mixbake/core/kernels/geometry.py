@@ -101,11 +101,11 @@ def pack(source: Bytes, size: int, packed: Packed) -> None:
 
 
 @inline
-def _unpack(packed: Packed, first: int, count: int, out: Bytes, at: int) -> None:
-    """out[at:] = the upper bytes of `count` packed pixels with 13 bits after the point."""
-    start, target = np.uintp(first), np.uintp(at)
-    for i in range(np.uintp(count)):
-        value, q = packed[start + i], target + np.uintp(3) * i
+def _unpack(line: Packed, size: int, out: Bytes, at: int) -> None:
+    """out[at:] = the upper bytes of `size` packed pixels with 13 bits after the point."""
+    target = np.uintp(at)
+    for i in range(np.uintp(size)):
+        value, q = line[i], target + np.uintp(3) * i
         out[q] = np.uint8(value >> np.uint64(13))
         out[q + np.uintp(1)] = np.uint8(value >> np.uint64(34))
         out[q + np.uintp(2)] = np.uint8(value >> np.uint64(55))
@@ -118,15 +118,20 @@ def _weight(position: int) -> np.uint64:
 
 
 @inline
-def _blend4(nw: np.uint64, ne: np.uint64, sw: np.uint64, se: np.uint64, wx: np.uint64, wy: np.uint64) -> np.uint64:
-    """Bilinear mean of four packed pixels: 17 bits a channel after x, trimmed to 12, 21 after y.
+def _blend_line(corners: Packed, line: Packed, size: int, x: int, x_step: int, y: int, y_step: int) -> None:
+    """line[i] <- bilinear mean of corners[:4, i] at position (x + i·x_step, y + i·y_step).
 
-    a·(512 - w) + b·w as a·512 + (b - a)·w: the difference may borrow across channels, but modulo 2^64 the
-    sum is the same number, for one multiplication instead of two.
+    17 bits a channel after x, trimmed to 12, 21 after y. a·(512 - w) + b·w is a·512 + (b - a)·w: the
+    difference may borrow across channels, but modulo 2^64 the sum is the same number, for one
+    multiplication instead of two.
     """
-    north = (((nw << _SHIFT) + (ne - nw) * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
-    south = (((sw << _SHIFT) + (se - sw) * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
-    return (north << _SHIFT) + (south - north) * wy + _ROUND
+    north_west, north_east, south_west, south_east = corners[0], corners[1], corners[2], corners[3]
+    for i in range(size):
+        wx, wy = _weight(x + i * x_step), _weight(y + i * y_step)
+        nw, sw = north_west[i], south_west[i]
+        north = (((nw << _SHIFT) + (north_east[i] - nw) * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
+        south = (((sw << _SHIFT) + (south_east[i] - sw) * wx + _ROUND_ROW) >> _TRIM) & _TRIMMED
+        line[i] = (north << _SHIFT) + (south - north) * wy + _ROUND
 
 
 @inline
@@ -136,12 +141,11 @@ def _pixel(packed: Packed, size: int, y: int, x: int) -> np.uint64:
 
 
 @inline
-def _edge(packed: Packed, size: int, x: int, y: int) -> np.uint64:
-    """One output pixel whose neighbours may lie outside; x, y: position in 2^-32 pixel."""
+def _gather_edge(packed: Packed, size: int, x: int, y: int, corners: Packed, i: int) -> None:
+    """corners[:, i] <- the four neighbours of a position in 2^-32 pixel, 0 where they lie outside."""
     left, top = x >> FRACTION, y >> FRACTION
-    north_west, north_east = _pixel(packed, size, top, left), _pixel(packed, size, top, left + 1)
-    south_west, south_east = _pixel(packed, size, top + 1, left), _pixel(packed, size, top + 1, left + 1)
-    return _blend4(north_west, north_east, south_west, south_east, _weight(x), _weight(y))
+    corners[0, i], corners[1, i] = _pixel(packed, size, top, left), _pixel(packed, size, top, left + 1)
+    corners[2, i], corners[3, i] = _pixel(packed, size, top + 1, left), _pixel(packed, size, top + 1, left + 1)
 
 
 @inline
@@ -159,27 +163,30 @@ def _span(start: int, step: int, size: int, first: int, last: int) -> tuple[int,
 
 @inline
 def _affine(packed: Packed, size: int, out: Bytes, x_row: int, y_row: int, cos: int, sin: int) -> None:
-    """Gather: pixel (i, r) comes from (x_row + i·cos - r·sin, y_row + i·sin + r·cos), in 2^-32 pixel.
+    """Pixel (i, r) comes from (x_row + i·cos - r·sin, y_row + i·sin + r·cos), in 2^-32 pixel.
 
-    A row is made in the spare line behind the packed image and unpacked at once.
+    A row at a time: first its neighbours are gathered into four lines, pixel by pixel, then the lines are
+    blended as vectors, in half the time of doing both at each pixel.
     """
-    step, line = np.uintp(size), size * size
+    step = np.uintp(size)
+    corners, line = np.empty((4, size), dtype=np.uint64), np.empty(size, dtype=np.uint64)
+    north_west, north_east, south_west, south_east = corners[0], corners[1], corners[2], corners[3]
     for r in range(size):
         x0, y0 = x_row - r * sin, y_row + r * cos
         first, last = _span(x0, cos, size, 0, size)
         first, last = _span(y0, sin, size, first, last)
         for i in range(first):
-            packed[line + i] = _edge(packed, size, x0 + i * cos, y0 + i * sin)
-        for i in range(first, last):
-            x, y = x0 + i * cos, y0 + i * sin
+            _gather_edge(packed, size, x0 + i * cos, y0 + i * sin, corners, i)
+        for i in range(np.uintp(first), np.uintp(last)):
+            x, y = x0 + np.int64(i) * cos, y0 + np.int64(i) * sin
             p = np.uintp(y >> FRACTION) * step + np.uintp(x >> FRACTION)
             q = p + step
-            north_west, north_east = packed[p], packed[p + np.uintp(1)]
-            south_west, south_east = packed[q], packed[q + np.uintp(1)]
-            packed[np.uintp(line + i)] = _blend4(north_west, north_east, south_west, south_east, _weight(x), _weight(y))
+            north_west[i], north_east[i] = packed[p], packed[p + np.uintp(1)]
+            south_west[i], south_east[i] = packed[q], packed[q + np.uintp(1)]
         for i in range(last, size):
-            packed[line + i] = _edge(packed, size, x0 + i * cos, y0 + i * sin)
-        _unpack(packed, line, size, out, r * size * 3)
+            _gather_edge(packed, size, x0 + i * cos, y0 + i * sin, corners, i)
+        _blend_line(corners, line, size, x0, cos, y0, sin)
+        _unpack(line, size, out, r * size * 3)
 
 
 @splice
@@ -205,21 +212,23 @@ def shear_y(source: Bytes, out: Bytes, size: int, micro: int, centred: int, pack
 @inline
 def _affine_rows(packed: Packed, size: int, out: Bytes, start: int, slope: int) -> None:
     """y_in = y + start + x·slope, x_in = x: two neighbours instead of four."""
-    step, line = np.uintp(size), size * size
+    step = np.uintp(size)
+    corners, line = np.empty((4, size), dtype=np.uint64), np.empty(size, dtype=np.uint64)
+    north, south = corners[0], corners[2]
     for r in range(size):
         y0 = (r << FRACTION) + start
         first, last = _span(y0, slope, size, 0, size)
         for i in range(first):
-            packed[line + i] = _edge(packed, size, i << FRACTION, y0 + i * slope)
-        for i in range(first, last):
-            y = y0 + i * slope
-            p = np.uintp(y >> FRACTION) * step + np.uintp(i)
-            wy = _weight(y)
-            north, south = packed[p] << np.uint64(4), packed[p + step] << np.uint64(4)
-            packed[np.uintp(line + i)] = (north << _SHIFT) + (south - north) * wy + _ROUND
+            _gather_edge(packed, size, i << FRACTION, y0 + i * slope, corners, i)
+        for i in range(np.uintp(first), np.uintp(last)):
+            p = np.uintp((y0 + np.int64(i) * slope) >> FRACTION) * step + i
+            north[i], south[i] = packed[p], packed[p + step]
         for i in range(last, size):
-            packed[line + i] = _edge(packed, size, i << FRACTION, y0 + i * slope)
-        _unpack(packed, line, size, out, r * size * 3)
+            _gather_edge(packed, size, i << FRACTION, y0 + i * slope, corners, i)
+        for i in range(size):
+            up = north[i] << np.uint64(4)
+            line[i] = (up << _SHIFT) + ((south[i] << np.uint64(4)) - up) * _weight(y0 + i * slope) + _ROUND
+        _unpack(line, size, out, r * size * 3)
 
 
 @inline

@@ -208,7 +208,7 @@ def _run_row(
     for i in range(last):
         run_step(do[row, i], sources[row, i], args[row, i], arities[row, i], i + 2, size, scratch)
     result = registers[last + 1] if last else registers[0]
-    copy(result, 0, out, 0, size * size * 3)
+    copy(result, 0, out, 0, len(out))
 
 
 @jit
@@ -223,6 +223,7 @@ def run_stack(
 ) -> None:
     """Render every row of a program table; row i starts from images[which[i]] (m×H×W×3) and fills out[i].
 
+    Rows of `out` are size·size·3 long, or empty for callers that read the last register.
     A single variant is a table of one row: one compiled function, so the bytes cannot differ.
     """
     for row in range(out.shape[0]):
