@@ -201,7 +201,7 @@ def main() -> None:
         compare(name, folder, given.mixing, size, given.rounds, sample)
         os.sched_setaffinity(0, everywhere)
         if given.workers:
-            two_workers(folder, given.mixing, size, given.rounds, 100 if size == 32 else 20)
+            two_workers(folder, given.mixing, size, 3, 200 if size == 32 else 60)
 
 
 if __name__ == "__main__":
