@@ -133,7 +133,9 @@ def test_the_table_of_options_is_that_of_build_with_its_defaults() -> None:
 
 
 def test_every_flag_in_the_documents_exists() -> None:
-    own = set().union(*map(option_names, COMMANDS)) | {"--version", "--help"}
+    scripts = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.py"))
+    of_scripts = set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
+    own = set().union(*map(option_names, COMMANDS)) | {"--version", "--help"} | of_scripts
     for text in (README, ARCHITECTURE):
         mentioned = {flag for word in code_words(text) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", word)}
         assert mentioned <= own, mentioned - own
