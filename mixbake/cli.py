@@ -170,11 +170,11 @@ def preview(
     seed: Seed = 0,
 ) -> None:
     """Draw a sheet of eight images under every layer, with captions: look at it before a long bake."""
+    arguments = dict(locals())
     from mixbake.bake.preview import draw_preview  # noqa: PLC0415 - quick --help
 
-    arguments = dict(locals())
-    del arguments["output"], arguments["draw_preview"]
-    typer.echo(draw_preview(_settings(arguments), output))
+    del arguments["output"]
+    typer.echo(draw_preview(_settings(arguments), output, say=lambda message: typer.echo(message, err=True)))
 
 
 @app.command()

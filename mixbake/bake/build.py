@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from mixbake.bake.folder import Folder, Found
 from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
 from mixbake.bake.warmup import warm_up
 from mixbake.core.jit import cache_root
+from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.data.pictures import PictureSet, open_pictures
 from mixbake.errors import TooManySkipped
 from mixbake.storage.finish import Finished, finish
@@ -61,13 +62,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What a build leaves: OUT, bake.json's digest and document, this run's variants and skips."""
+    """What a build leaves: OUT, bake.json's digest and document, samples of this run, skipped images."""
 
     out: Path
     finished: Finished
     baked: int
     skipped: int
-    resumed: int = field(default=0)
 
 
 def build(settings: BuildSettings, watcher: Watcher) -> Built:
@@ -77,13 +77,15 @@ def build(settings: BuildSettings, watcher: Watcher) -> Built:
     """
     out = default_out(settings)
     jobs = settings.jobs or len(os.sched_getaffinity(0))
-    warm_up(watcher.say)
+    folder = Folder(out)
+    folder.require_usable(overwrite=settings.overwrite)
     planned = make_plan(
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
     watcher.say(describe(planned.plan, out))
-    folder = Folder(out)
-    folder.require_usable(overwrite=settings.overwrite)
+    if overlap := overlaps_imagenet_c(planned.plan.recipe.get("op_set", "")):
+        watcher.say(f"{', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result")
+    warm_up(watcher.say)
     out.mkdir(parents=True, exist_ok=True)
     with FolderLock(out):
         remove_leftovers(out)
@@ -102,13 +104,15 @@ def describe(plan: Plan, out: Path) -> str:
 
 
 def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, watcher: Watcher) -> Built:
-    plan, out, epochs = planned.plan, found.folder.out, settings.epochs_worth
-    if found.epochs >= epochs and found.finished is not None:
-        if found.epochs > epochs:
-            watcher.say(f"{out} already holds {found.epochs} epochs' worth: asking for {epochs} changes nothing")
-        return Built(out=out, finished=found.finished, baked=0, skipped=0)
-    pictures = _keep_pictures(planned.pictures, out)
+    plan, out, epochs = planned.plan, found.folder.out, max(settings.epochs_worth, found.epochs)
+    if epochs > settings.epochs_worth:
+        asked = settings.epochs_worth
+        watcher.say(f"{out} already holds {epochs} epochs' worth: asking for {asked} changes nothing")
     tasks = list(_tasks(planned, found, epochs))
+    if found.finished is not None and found.epochs == epochs and not tasks:
+        return Built(out=out, finished=found.finished, baked=0, skipped=found.finished.skipped)
+    found.folder.forget_others({receipt.name for receipt in found.receipts})
+    pictures = _keep_pictures(planned.pictures, out)
     if found.receipts and tasks:
         watcher.say(f"resuming: {len(found.receipts)} block ranges are whole, {len(tasks)} to bake")
     board = temporary_path(out / "logs" / "board")
@@ -124,9 +128,11 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
     folders = {"index", "receipts", "logs"} | {f"{v}/v{n:03d}" for v, n in plan.outputs(0, epochs - 1)}
     for name in folders:
         (out / name).mkdir(parents=True, exist_ok=True)
-    receipts = [*found.receipts, *_run(bakery, tasks, settings, jobs, found.receipts, watcher)]
-    # A worker that was killed on the way left its half-written files.
-    remove_leftovers(out)
+    try:
+        receipts = [*found.receipts, *_run(bakery, tasks, settings, jobs, found.receipts, watcher)]
+    finally:
+        # No worker is left; those that were killed on the way left half-written files.
+        remove_leftovers(out)
     # Also when nothing was left to bake: a run above the limit may have ended with its last block.
     _check_skips(receipts, plan.baked, settings.max_skip)
     watcher.event("finishing", receipts=len(receipts))
@@ -139,7 +145,6 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
         finished=finished,
         baked=sum(receipt.samples for receipt in new),
         skipped=finished.skipped,
-        resumed=sum(receipt.samples for receipt in found.receipts),
     )
 
 
@@ -158,20 +163,19 @@ def _keep_pictures(pictures: PictureSet | None, out: Path) -> PictureSet | None:
 
 def _tasks(planned: Planned, found: Found, epochs: int) -> Iterator[BlockTask]:
     """What is missing, in block order; ranges of at most TASK_NUMBERS numbers."""
-    plan, order = planned.plan, planned.plan.order()
+    plan, order, covered = planned.plan, planned.plan.order(), found.covered()
     step = max(1, TASK_NUMBERS // (plan.group + (plan.views != "mix")))
     index = 0
     for block in range(plan.blocks):
         images = order[plan.block(block)]
-        for first in range(found.covered(block), epochs, step):
-            yield BlockTask(
-                index=index,
-                block=block,
-                first=first,
-                last=min(first + step, epochs) - 1,
-                entries=tuple(planned.listing.entry(int(image)) for image in images),
-                expected=_expected(found.sha256, images),
-            )
+        starts = range(covered.get(block, 0), epochs, step)
+        if not starts:
+            continue
+        entries = tuple(planned.listing.entry(int(image)) for image in images)
+        expected = _expected(found.sha256, images)
+        for first in starts:
+            last = min(first + step, epochs) - 1
+            yield BlockTask(index=index, block=block, first=first, last=last, entries=entries, expected=expected)
             index += 1
 
 

@@ -4,6 +4,7 @@ Rule: nothing that a bake did not write is ever deleted; a folder that is no bak
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any
 from mixbake.bake.settings import BuildSettings, Planned
 from mixbake.data.listing import Listing
 from mixbake.errors import PlanDiffers, UsageError
-from mixbake.storage.finish import Finished, known_images, known_sizes, open_finished
+from mixbake.storage.finish import Finished, baked_images, known_images, known_sizes, open_finished
 from mixbake.storage.lock import NAME as LOCK_NAME
-from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
+from mixbake.storage.plan import Plan, differences, manifest, plan_of
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import LEFTOVER, canonical_json, publish_bytes, read_json, retrying
 
 MANIFEST = "manifest.json"
+_RANGE = re.compile(r"\d{6}-v\d{3,}-\d{3,}")
+_SHARD = re.compile(r"(mix|clean)/v\d{3,}/\d{6}\.tar")
+"""What `storage.plan.range_name` and `shard_path` make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +37,9 @@ class Found:
     receipts: tuple[Receipt, ...]
     sha256: dict[int, str] = field(default_factory=dict)
 
-    def covered(self, block: int) -> int:
-        """Epochs' worth of a block that are whole, from 0 without a gap."""
-        return max((receipt.last + 1 for receipt in self.receipts if receipt.block == block), default=0)
+    def covered(self) -> dict[int, int]:
+        """Epochs' worth of each block that are whole, from 0 without a gap; blocks without any are left out."""
+        return {receipt.block: receipt.last + 1 for receipt in self.receipts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Folder:
             finished=finished,
             epochs=done,
             receipts=receipts,
-            sha256=known_images(self.out) if finished else {},
+            sha256=known_images(self.out) if finished else baked_images(self.out, receipts),
         )
 
     def _receipts(self, plan_digest: str) -> tuple[Receipt, ...]:
@@ -130,18 +134,30 @@ class Folder:
                 whole.append(receipt)
         return tuple(whole)
 
+    def forget_others(self, whole: set[str]) -> None:
+        """Delete receipts and indexes of ranges that will be baked again, maybe with other bounds.
+
+        Under the lock. Who queries index/*.parquet must not find a variant twice.
+        """
+        for folder, suffix in (("receipts", ".json"), ("index", ".parquet")):
+            for path in (self.out / folder).glob(f"*{suffix}"):
+                if _RANGE.fullmatch(path.stem) and path.stem not in whole:
+                    path.unlink()
+
     def clear(self) -> None:
-        """Delete the files of the bake in OUT, and only those; folders go when they are empty."""
+        """Delete the files of the bake in OUT, those of an unfinished extension too, and only those.
+
+        Folders go when they are empty.
+        """
         if not (self.out / MANIFEST).exists():
             return
         finished = open_finished(self.out)
         # First what makes it a bake: a reader must never see half of one.
         (self.out / "bake.json").unlink()
-        for receipt in finished.receipts(self.out):
-            for shard in receipt.shards:
-                (self.out / shard_path(shard.view, shard.number, receipt.block)).unlink(missing_ok=True)
-            for name in (f"index/{receipt.name}.parquet", f"receipts/{receipt.name}.json"):
-                (self.out / name).unlink(missing_ok=True)
+        self.forget_others(set())
+        for path in [*self.out.glob("mix/v*/*.tar"), *self.out.glob("clean/v*/*.tar")]:
+            if _SHARD.fullmatch(path.relative_to(self.out).as_posix()):
+                path.unlink()
         for name in (MANIFEST, "images.parquet", "README.md", *finished.mixing_files):
             (self.out / name).unlink(missing_ok=True)
         self._remove_empty()

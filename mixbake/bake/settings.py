@@ -27,7 +27,11 @@ Progress = Callable[[str, int, int], None]
 VIEWS = ("mix", "jsd", "clean")
 CROPS = ("auto", "pad", "resized", "fit")
 FLIPS = ("auto", "none", "online", "baked")
+EXECUTOR_NAMES = ("joblib", "inline")
 MAX_EPOCHS = 1000
+MAX_IMAGES = 10**8
+"""Keys spell an image number in eight digits."""
+SIZES = (8, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +65,15 @@ class BuildSettings:
         _choice("--views", self.views, VIEWS)
         _choice("--crop", self.crop, CROPS)
         _choice("--flip", self.flip, FLIPS)
+        _choice("--executor", self.executor, EXECUTOR_NAMES)
         _between("--epochs-worth", self.epochs_worth, 1, MAX_EPOCHS)
         _between("--quality", self.quality, 1, 100)
         _between("--seed", self.seed, 0, 2**63 - 1)
         _between("--max-skip", self.max_skip, 0, 1)
         _between("--limit", self.limit, 0, 2**40)
         _between("--jobs", self.jobs, 0, 4096)
-        if self.size and not 8 <= self.size <= 1024:
-            raise UsageError(f"--size {self.size} is out of range: 8 to 1024 pixels")
+        if self.size:
+            _between("--size", self.size, *SIZES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,9 @@ def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say:
     """Resolve every choice. Prepares the mixing set in `pictures_folder` if the recipe uses one."""
     source, listing = open_listing(settings)
     say(f"{len(listing):,} images in {len(listing.classes)} classes" + _ignored(listing))
+    _between("the number of images", len(listing), 1, MAX_IMAGES)
     size = settings.size or common_size(source, listing, say)
+    _between("the images' common size", size, *SIZES)
     named = resolve(settings.recipe, size=size, overrides=settings.overrides)
     pictures = _pictures(settings, named, size, pictures_folder, jobs, say, progress)
     codec = codecs.choose_codec(settings.codec, size)
@@ -131,9 +138,8 @@ def default_out(settings: BuildSettings) -> Path:
         return settings.out
     kind, _, rest = settings.source.partition(":")
     name = Path(rest).stem if kind in ("wds", "list") else kind if rest or kind == "demo" else Path(kind).resolve().name
-    recipe = Path(settings.recipe.partition(":")[0]).stem
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-") or "source"
-    return Path("shards") / f"{safe}-{recipe}"
+    return Path("shards") / f"{safe}-{settings.recipe}"
 
 
 def choose_crop(crop: str, size: int) -> str:
@@ -151,7 +157,7 @@ def choose_flip(flip: str, named: NamedRecipe) -> str:
 
 
 def common_size(source: Source, listing: Listing, say: Say) -> int:
-    """Side of every image when all are equal and square; undecodable ones are passed over.
+    """Side of every image when all are equal and square; reads each one. Undecodable ones are passed over.
 
     Raises UsageError at the first that differs, proposing sizes.
     """

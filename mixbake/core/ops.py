@@ -52,8 +52,8 @@ STEPS: dict[str, StepKind] = {
 
 STEP_NAMES = {kind.code: name for name, kind in STEPS.items()}
 
-CORNER, CENTRE = 0, 1
-"""Where a shear holds still: the top-left corner (Pillow) or the centre (LayerMix)."""
+CENTRE = 1
+"""A shear's second argument: it holds the centre still (LayerMix). 0 is the top-left corner (Pillow)."""
 
 OPS: dict[str, int] = {
     "autocontrast": 0,
@@ -106,8 +106,8 @@ OP_SETS: dict[str, tuple[str, ...]] = {
 
 
 def overlaps_imagenet_c(op_set: str) -> tuple[str, ...]:
-    """Operations of a set that are also corruptions of ImageNet-C (Hendrycks and Dietterich, 2019)."""
-    return tuple(op for op in OP_SETS[op_set] if op in COLOUR4)
+    """Operations of a set that are also corruptions of ImageNet-C (Hendrycks and Dietterich, 2019); "" has none."""
+    return tuple(op for op in OP_SETS.get(op_set, ()) if op in COLOUR4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,8 @@ def render(variant: Variant, image: Bytes, picture: Bytes | None = None, *, size
 
 def as_pictures(pictures: Sequence[Bytes]) -> program.Pictures:
     """Flat form of prepared pictures, each uint8 h×w×c, c the same for all (1 or 3)."""
+    if len({picture.shape[2:] for picture in pictures}) > 1:
+        raise UsageError("prepared pictures of one set have the same number of channels")
     for picture in pictures:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
             raise UsageError(f"a prepared picture is uint8 h×w×1 or h×w×3, not {picture.dtype} {picture.shape}")
@@ -246,7 +248,7 @@ def _check_crops(crops: NDArray[np.int32], shapes: NDArray[np.int32], size: int)
 
 def _check_pictures(chosen: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
     pixels, offsets, shapes, channels = pictures
-    used = chosen[chosen[:, 0] >= 0]
+    used = chosen[chosen[:, 0] >= 0].astype(np.int64)
     if not len(used):
         return
     _refuse(used[:, 0] >= len(shapes), f"a picture that is not in the mixing set of {len(shapes)}", used)
@@ -257,6 +259,11 @@ def _check_pictures(chosen: NDArray[np.int32], pictures: program.Pictures, size:
     ends = offsets[used[:, 0]] + high.astype(np.int64) * wide * channels
     _refuse(ends > len(pixels), "a mixing picture that ends outside its file", used)
 
+
+_SOURCE_COUNTS = np.zeros(max(STEP_NAMES) + 1, np.int64)
+"""Registers that each step kind reads, by code; 0 for one a weight."""
+for _kind in STEPS.values():
+    _SOURCE_COUNTS[_kind.code] = _kind.sources
 
 _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
     codes.ROTATE: ((-180_000_000, 180_000_000),),
@@ -283,7 +290,9 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
 def _check_steps(table: Programs, size: int) -> None:
     do, args, arities = table.do, table.args, table.arities
     active = np.arange(do.shape[1]) < table.lengths[:, None]
-    reads = active & (table.sources[:, :, :2] == 1).any(axis=2)
+    counts = np.where(_SOURCE_COUNTS[do] > 0, _SOURCE_COUNTS[do], arities)
+    named = np.arange(codes.MAX_SOURCES) < counts[:, :, None]
+    reads = active & ((table.sources == 1) & named).any(axis=2)
     _refuse(
         reads.any(axis=1) & (table.pictures[:, 0] < 0),
         "a program reads a picture that it does not name",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
@@ -108,13 +109,17 @@ def _silent(_done: int) -> None:
 
 def _write_all(out: Path, numbers: list[int], seed: int, side: int, jobs: int) -> Iterator[int]:
     if jobs == 1 or len(numbers) < 2:
-        return (_write(out, number, seed, side) for number in numbers)
+        yield from (_write(out, number, seed, side) for number in numbers)
+        return
     # Compiled here once: otherwise every worker would compile the same kernels at the same time.
     for _, draw in FAMILIES.values():
         draw(stream("fractals", "warm"), PREVIEW)
     pool = Parallel(n_jobs=min(jobs, len(numbers)), backend="loky", return_as="generator_unordered")
-    done: Iterator[int] = pool(delayed(_write)(out, number, seed, side) for number in numbers)
-    return done
+    try:
+        yield from pool(delayed(_write)(out, number, seed, side) for number in numbers)
+    finally:
+        # joblib would keep its workers, and their memory, for minutes.
+        get_reusable_executor().shutdown(wait=True)
 
 
 def _path(out: Path, number: int) -> Path:

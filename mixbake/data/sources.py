@@ -1,4 +1,4 @@
-"""Labelled sources by name: what a user writes after `--source`, and who answers.
+"""Labelled sources by name: what a user writes as SOURCE, and who answers.
 
     demo[:count=2000,size=32,split=train]   ten drawn shapes, nothing to download
     PATH                                    image folder with one folder a class

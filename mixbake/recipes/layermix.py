@@ -32,7 +32,7 @@ _BLEND_WEIGHTS = (2, 2, 1, 1)
 class LayerMix:
     """LayerMix's parameters.
 
-    severity: m, 0 to 10 (paper: 8). beta: of the blends' Beta laws (paper: 3). op_set: a name in `OP_SETS`.
+    severity: m, above 0, at most 10 (paper: 8). beta: of the blends' Beta laws (paper: 3). op_set: a name in `OP_SETS`.
     min_posterize_bits: least bits that posterize keeps; 0 is the published code's, and gives black pictures.
     quirks: "published" repeats the code's slip in solarize_increasing (its threshold is 1 - the drawn
     severity). layers: which samples are drawn. coefficients: "published" is the paper's pair of Beta laws,
@@ -54,7 +54,8 @@ class LayerMix:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
-        _require(0 < self.beta <= 100, f"beta {self.beta} is out of range: above 0, at most 100")
+        _require(0.01 <= self.beta <= 100, f"beta {self.beta} is out of range: 0.01 to 100")
+        _require(round(self.beta, 6) == self.beta, f"beta {self.beta} has more than six decimal places")
         _require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
         _require(0 <= self.min_posterize_bits <= 4, f"min-posterize-bits {self.min_posterize_bits}: must be 0 to 4")
         _require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")

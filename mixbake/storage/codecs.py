@@ -22,11 +22,10 @@ FIXED_LIMIT = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """extension: of the member. encode: uint8 S×S×3 and a quality to bytes. lossless: pixels come back exactly."""
+    """extension: of the member. encode: uint8 S×S×3 and a quality to bytes."""
 
     extension: str
     encode: Callable[[Bytes, int], bytes]
-    lossless: bool
 
 
 def _jpeg(pixels: Bytes, quality: int) -> bytes:
@@ -56,10 +55,10 @@ def _raw(pixels: Bytes, _quality: int) -> bytes:
 
 
 CODECS: dict[str, Codec] = {
-    "png": Codec(extension="png", encode=_png, lossless=True),
-    "jpeg": Codec(extension="jpg", encode=_jpeg, lossless=False),
-    "webp": Codec(extension="webp", encode=_webp, lossless=False),
-    "raw": Codec(extension="npy", encode=_raw, lossless=True),
+    "png": Codec(extension="png", encode=_png),
+    "jpeg": Codec(extension="jpg", encode=_jpeg),
+    "webp": Codec(extension="webp", encode=_webp),
+    "raw": Codec(extension="npy", encode=_raw),
 }
 """png: stored up to 64 px, deflate level 3 above. jpeg: 4:4:4. webp: lossless at quality 100. raw: a .npy array."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixbake.data.listing import Listing
@@ -19,11 +20,9 @@ from mixbake.errors import Damage, MixbakeError, PlanDiffers, UsageError
 from mixbake.storage.card import write_card
 from mixbake.storage.environment import environment_record
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
-from mixbake.storage.plan import Plan
+from mixbake.storage.plan import FORMAT, Plan
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
-
-FORMAT = "mixbake bake 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +116,35 @@ def finish(
 
 def known_images(out: Path) -> dict[int, str]:
     """SHA-256 (hex) of every image that a finished bake read, by number."""
-    table = pq.read_table(out / "images.parquet", columns=["number", "source_sha256"])
+    table = _read_parquet(out / "images.parquet", ["number", "source_sha256"])
     pairs = zip(table["number"].to_pylist(), table["source_sha256"].to_pylist(), strict=True)
     return {number: sha256 for number, sha256 in pairs if sha256}
 
 
 def known_sizes(out: Path) -> dict[str, int]:
     """Stored bytes of every image of a finished bake's source, by path."""
-    table = pq.read_table(out / "images.parquet", columns=["source", "bytes"])
+    table = _read_parquet(out / "images.parquet", ["source", "bytes"])
     return dict(zip(table["source"].to_pylist(), table["bytes"].to_pylist(), strict=True))
+
+
+def baked_images(out: Path, receipts: Sequence[Receipt]) -> dict[int, str]:
+    """SHA-256 (hex) of every image in the first ranges of these receipts, skipped ones too, by number."""
+    found = {skip.image: skip.sha256 for receipt in receipts for skip in receipt.skips}
+    for receipt in receipts:
+        if receipt.first == 0:
+            table = _read_parquet(
+                out / "index" / f"{receipt.name}.parquet", ["image", "source_sha256", "number", "view"]
+            )
+            first = table.filter((pc.field("number") == 0) & (pc.field("view") == "mix"))
+            found |= dict(zip(first["image"].to_pylist(), first["source_sha256"].to_pylist(), strict=True))
+    return found
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Any:
+    try:
+        return pq.read_table(path, columns=columns)
+    except pa.ArrowException as error:
+        raise Damage(f"{path} is damaged ({error}): restore it, or bake into a new folder") from error
 
 
 def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> None:
@@ -149,16 +168,11 @@ def _images(out: Path, plan: Plan, listing: Listing, receipts: Sequence[Receipt]
     """images.parquet, from the listing, the hashes in the indexes and the skips in the receipts."""
     sha256 = np.full(len(listing), None, object)
     skipped = np.full(len(listing), None, object)
+    for image, digest in baked_images(out, receipts).items():
+        sha256[image] = digest
     for receipt in receipts:
         for skip in receipt.skips:
-            sha256[skip.image], skipped[skip.image] = skip.sha256, skip.reason
-        if receipt.first == 0:
-            index = pq.read_table(
-                out / "index" / f"{receipt.name}.parquet",
-                columns=["image", "source_sha256"],
-                filters=[("number", "=", 0), ("view", "=", "mix")],
-            )
-            sha256[index["image"].to_numpy()] = index["source_sha256"].to_pylist()
+            skipped[skip.image] = skip.reason
     labels = pa.array(listing.labels, pa.int32())
     columns = [
         pa.array(np.arange(len(listing))),

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,11 +63,18 @@ def _acquire(path: Path) -> int:
         if not _leads_to(path, descriptor):
             os.close(descriptor)
             return -1
-        _sign(descriptor)
     except OSError as error:
         refusal = _refusal(path, descriptor, error)
         os.close(descriptor)
         raise refusal from error
+    try:
+        _sign(descriptor)
+    except OSError as error:
+        # Ours, and of no use without a name in it (a full disk): removed while held, as at the end.
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+        raise storage_error("lock", path, error) from error
     return descriptor
 
 

@@ -18,6 +18,7 @@ from mixbake.errors import PlanDiffers
 from mixbake.storage import codecs, tar
 from mixbake.storage.store import canonical_json
 
+FORMAT = "mixbake bake 1"
 BLOCKS_WANTED = 64
 """A small set is cut into up to this many blocks, so that many workers have something to do."""
 MIN_IMAGES = {True: 200, False: 48}
@@ -129,11 +130,13 @@ def block_images(baked: int, *, size: int, codec: str, member_bytes: int) -> int
 
 def manifest(plan: Plan, *, given: Mapping[str, Any]) -> dict[str, Any]:
     """The document of manifest.json; `given` is what the user wrote, recorded and not compared."""
-    return {"format": "mixbake bake 1", "plan": asdict(plan), "given": dict(given)}
+    return {"format": FORMAT, "plan": asdict(plan), "given": dict(given)}
 
 
-def plan_of(document: Mapping[str, Any]) -> Plan:
-    """The plan in a manifest document. Raises PlanDiffers when it is of another version."""
+def plan_of(document: Any) -> Plan:
+    """The plan in a manifest document. Raises PlanDiffers when it is no bake's, or of another version."""
+    if not isinstance(document, Mapping) or document.get("format") != FORMAT or "plan" not in document:
+        raise PlanDiffers("manifest.json there is not a mixbake bake's: choose another OUT, or empty it yourself")
     stored = dict(document["plan"])
     names = {field.name for field in fields(Plan)}
     if set(stored) != names:

@@ -1,7 +1,7 @@
 """Tar records of samples: KEY.png or .jpg, KEY.cls, KEY.json, in ustar headers that never vary.
 
 Own writer, because headers must be fixed (time 0, owner 0, no names) and a record costs 17 µs here
-against 55 in `tarfile`. Two forms: `Record` appends one sample of any size; `fixed_records` lays out a
+against 55 in `tarfile`. Two forms: `record` makes one sample of any size; `fixed_records` lays out a
 block of samples of one size as a matrix, so that a reader finds sample i by arithmetic.
 Rule: the same members give the same bytes, whoever writes them.
 """
@@ -106,7 +106,7 @@ def layout(picture_size: int, text_size: int) -> Layout:
 
 
 def stored_png_size(side: int) -> int:
-    """Bytes of a PNG of side × side RGB with stored deflate blocks and filter 0 (side <= 104)."""
+    """Bytes of a PNG of side × side RGB with stored deflate blocks and filter 0 (side <= 147)."""
     return 8 + 25 + 12 + _stream_size(side) + 12
 
 

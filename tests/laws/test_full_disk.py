@@ -48,6 +48,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         bake(image_folder, disk / "out", picture_folder, **SETTINGS)
     assert failure.value.exit_code == 74
     assert "the same command again" in str(failure.value)
+    assert not leftovers(disk / "out")
     kept = tars(disk / "out")
     assert kept.items() <= whole.items()
     assert not (disk / "out" / "bake.json").exists()

@@ -162,9 +162,9 @@ def test_a_stopped_build_says_how_to_resume(
     assert "Traceback" not in err
     assert not psutil.wait_procs(orphans, timeout=PATIENCE)[1]
     assert not (out / "bake.json").exists()
+    assert not leftovers(out)
     rerun(source, out, picture_folder)
     assert tars(out) == undisturbed
-    assert not leftovers(out)
 
 
 def test_a_second_build_in_the_folder_is_refused(

@@ -32,7 +32,7 @@ _ROUND = np.uint64((1 << 12) | (1 << 12) << 21 | (1 << 12) << 42)
 @inline
 def positions(micro: int) -> int:
     """A length in 1e-6 pixel as a position in 2^-32 pixel, rounded to nearest (|length| < 2000 pixels)."""
-    return (micro * 4294967296 + (MICRO // 2 if micro >= 0 else -MICRO // 2)) // MICRO
+    return (micro * 4294967296 + MICRO // 2) // MICRO
 
 
 @inline

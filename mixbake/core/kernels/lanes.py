@@ -31,12 +31,6 @@ def add32(_context: Any, _a: Any, _b: Any) -> Any:
 
 
 @intrinsic
-def sub32(_context: Any, _a: Any, _b: Any) -> Any:
-    """a - b modulo 2^32."""
-    return types.uint32(types.uint32, types.uint32), lambda _c, builder, _s, args: builder.sub(*args)
-
-
-@intrinsic
 def shift_right(_context: Any, _a: Any, _bits: Any) -> Any:
     """a >> bits, of an unsigned 32-bit number."""
     return types.uint32(types.uint32, types.uint32), lambda _c, builder, _s, args: builder.lshr(*args)

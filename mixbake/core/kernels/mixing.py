@@ -165,7 +165,7 @@ def begin_sum(sums: NDArray[np.uint32], length: int) -> None:
 
 @inline
 def add_to_sum(source: Bytes, weight: int, sums: NDArray[np.uint32], length: int) -> None:
-    """Add weight · source, weight in 1e-6 (|weight| <= 64)."""
+    """Add weight · source, weight in 1e-6 (|weight| <= 16)."""
     scaled = np.uint32(_fixed(weight))
     for i in range(np.uintp(length)):
         sums[i] = add32(sums[i], mul32(scaled, source[i]))
