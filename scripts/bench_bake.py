@@ -81,7 +81,7 @@ def some_variants(source: Path, mixing: Path, out: Path, size: int, count: int) 
     members = []
     for shard in sorted(out.rglob("*.tar")):
         with tarfile.open(shard) as archive:
-            members += [archive.extractfile(one).read() for one in archive if one.name.endswith(".npy")]  # type: ignore[union-attr]
+            members += [archive.extractfile(one).read() for one in archive if one.name.endswith(".npy")]  # type: ignore[union-attr]  # files
     shutil.rmtree(out)
     return [codecs.decode_stored(member, "raw") for member in members]
 

@@ -193,4 +193,4 @@ def test_what_a_kernel_cannot_do_is_refused(case: str) -> None:
     image, kind, (left, top, width, height), size = REFUSED[case]
     with pytest.raises(UsageError, match=r"\w"):
         # Crop may refuse by itself: what counts is that no kernel runs past its arrays.
-        crop(image, Crop(kind=kind, left=left, top=top, width=width, height=height), size)  # type: ignore[arg-type]
+        crop(image, Crop(kind=kind, left=left, top=top, width=width, height=height), size)  # type: ignore[arg-type]  # the point
