@@ -275,15 +275,18 @@ def _append_encoded(
     plan: Plan, shards: list[Shard], sheet: Sheet, chunk: Chunk, canvas: Canvas, slot: Slot
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Render, encode and append one variant after the other, image by image; returns where their pictures lie."""
-    codec = codecs.CODECS[plan.codec]
-    offsets, sizes = np.empty(len(sheet.table), np.int64), np.empty(len(sheet.table), np.int32)
+    codec, table = codecs.CODECS[plan.codec], sheet.table
+    offsets, sizes = np.empty(len(table), np.int64), np.empty(len(table), np.int32)
+    tails = tar.tails(table.images, table.numbers, table.view, sheet.labels, sheet.texts)
     images = [chunk.pixels[i] for i in sheet.which.tolist()]
-    for row, pixels in enumerate(render.render_each(sheet.table, images, sheet.pictures, canvas)):
+    for row, pixels in enumerate(render.render_each(table, images, sheet.pictures, canvas)):
         shard, entry = shards[row % len(shards)], chunk.entries[row // len(shards)]
-        slot.begin(entry.image)
+        if shard is shards[0]:
+            slot.begin(entry.image)
         data = codec.encode(pixels, plan.quality)
-        sample = tar.key(entry.image, shard.number, shard.view)
-        record = tar.record(sample, data, codec.extension, entry.label, sheet.texts[row].tobytes())
-        offsets[row], sizes[row] = shard.append(record, 1) + tar.UNIT, len(data)
-        slot.advance(1, images=0)
+        name = f"{tar.key(entry.image, shard.number, shard.view)}.{codec.extension}"
+        offsets[row], sizes[row] = shard.append(tar.member(name, data), 1) + tar.UNIT, len(data)
+        shard.append(tails[row], 0)
+        if shard is shards[-1]:
+            slot.advance(len(shards), images=0)
     return offsets, sizes

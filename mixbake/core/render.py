@@ -142,10 +142,10 @@ def render_each(
     height, width = shapes.max(axis=0, initial=1).tolist()
     canvas.reserve(registers=table.do.shape[1] + 3, height=height, width=width)
     registers = canvas.scratch[0].reshape(-1, canvas.size, canvas.size, 3)
+    columns = table.columns
     results = np.where(table.lengths > 0, table.lengths + 1, 0).tolist()
     for row, image in enumerate(images):
-        columns = tuple(column[row : row + 1] for column in table.columns)
-        program.run_stack(columns, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, _NOWHERE)
+        program.run_stack(columns, row, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, _NOWHERE)
         yield registers[results[row]]
 
 
@@ -165,7 +165,7 @@ def render_stack(
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
     out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
     program.run_stack(
-        table.columns, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
+        table.columns, 0, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
     )
     return out
 

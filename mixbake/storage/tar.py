@@ -71,12 +71,9 @@ def keys(images: NDArray[np.int64], numbers: NDArray[np.int64], view: str) -> By
     return out
 
 
-def record(sample: str, picture: bytes, extension: str, label: int, text: bytes) -> bytes:
-    """One sample as tar bytes: picture, label, JSON."""
-    parts: list[bytes] = []
-    for name, data in ((extension, picture), ("cls", label_member(label)), ("json", text)):
-        parts += (header(f"{sample}.{name}", len(data)), data, _PADDING[: -len(data) % UNIT])
-    return b"".join(parts)
+def member(name: str, data: bytes) -> bytes:
+    """One file as tar bytes: header, contents, padding."""
+    return b"".join((header(name, len(data)), data, _PADDING[: -len(data) % UNIT]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,16 +175,41 @@ def fixed_records(
     """
     n, side = pixels.shape[:2]
     place = layout(stored_png_size(side), text.shape[1])
-    blank = np.frombuffer(record(key(0, 0, view), _stored_png_frame(side), "png", 0, bytes(place.text_size)), np.uint8)
+    blank = header(f"{key(0, 0, view)}.png", place.picture_size) + _stored_png_frame(side)
     out = np.empty((n, place.record), np.uint8)
-    out[:] = blank
-    names = keys(images, numbers, view)
-    for start in (0, place.label - UNIT, place.text - UNIT):
-        _name_header(out[:, start : start + UNIT], names)
-    out[:, place.label : place.label + LABEL_WIDTH] = _label_text(labels)
-    out[:, place.text : place.text + place.text_size] = text
+    out[:, : place.label - UNIT] = np.frombuffer(blank.ljust(place.label - UNIT, b"\0"), np.uint8)
+    _name_header(out[:, :UNIT], keys(images, numbers, view))
     _fill_pngs(out[:, place.picture : place.picture + place.picture_size], pixels)
+    _fill_tails(out[:, place.label - UNIT :], images, numbers, view, labels, text)
     return out
+
+
+def tails(
+    images: NDArray[np.int64], numbers: NDArray[np.int64], view: str, labels: NDArray[np.int64], text: Bytes
+) -> Bytes:
+    """What follows the pictures of n samples, label and JSON, as uint8[n, length]; arguments as `fixed_records`."""
+    out = np.empty((len(images), 3 * UNIT + padded(text.shape[1])), np.uint8)
+    _fill_tails(out, images, numbers, view, labels, text)
+    return out
+
+
+def _fill_tails(
+    out: Bytes,
+    images: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    view: str,
+    labels: NDArray[np.int64],
+    text: Bytes,
+) -> None:
+    blank, names, at = key(0, 0, view), keys(images, numbers, view), 2 * UNIT
+    out[:, : at + UNIT] = np.frombuffer(
+        header(f"{blank}.cls", LABEL_WIDTH).ljust(at, b"\0") + header(f"{blank}.json", text.shape[1]), np.uint8
+    )
+    for start in (0, at):
+        _name_header(out[:, start : start + UNIT], names)
+    out[:, UNIT : UNIT + LABEL_WIDTH] = _label_text(labels)
+    out[:, at + UNIT : at + UNIT + text.shape[1]] = text
+    out[:, at + UNIT + text.shape[1] :] = 0
 
 
 def _digits(values: NDArray[np.int64], width: int) -> Bytes:

@@ -64,22 +64,6 @@ def clipped_byte(_context: Any, _a: Any, _bits: Any) -> Any:
     return types.uint8(types.uint32, types.uint32), emit
 
 
-@intrinsic
-def load32(_context: Any, array: Any, _index: Any) -> Any:
-    """Four bytes of a contiguous uint8 array from an index on, as one little-endian uint32, at any address."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        from llvmlite import ir  # noqa: PLC0415 - only while compiling
-
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(32).as_pointer())
-        value = builder.load(address)
-        value.align = 1
-        return value
-
-    return types.uint32(array, types.uintp), emit
-
-
 @inline
 def copy(source: NDArray[np.uint8], start: int, out: NDArray[np.uint8], at: int, length: int) -> None:
     """out[at : at + length] = source[start : start + length]. A slice assignment would compile a shape check."""

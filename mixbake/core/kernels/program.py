@@ -214,6 +214,7 @@ def _run_row(
 @jit
 def run_stack(
     columns: Columns,
+    first: int,
     images: Bytes,
     which: NDArray[np.int64],
     pictures: Pictures,
@@ -221,13 +222,13 @@ def run_stack(
     scratch: Scratch,
     out: Bytes,
 ) -> None:
-    """Render every row of a program table; row i starts from images[which[i]] (m×H×W×3) and fills out[i].
+    """Render rows of a program table; row first + i starts from images[which[i]] (m×H×W×3) and fills out[i].
 
     Rows of `out` are size·size·3 long, or empty for callers that read the last register.
-    A single variant is a table of one row: one compiled function, so the bytes cannot differ.
+    A single variant is row `first` of a table: one compiled function, so the bytes cannot differ.
     """
     for row in range(out.shape[0]):
-        _run_row(columns, row, images[which[row]], pictures, size, scratch, out[row])
+        _run_row(columns, first + row, images[which[row]], pictures, size, scratch, out[row])
 
 
 @jit

@@ -3,22 +3,18 @@
 Pillow's arithmetic: float64 triangle weights, normalised, rounded to 22 bits; each pass rounds to 8
 bits. Its order of passes depends on its version; ours is fixed: vertical, then horizontal.
 
-How it is fast: the vertical pass works on whole interleaved lines. A block of output rows is then
-turned on its side as 32-bit pixels (R, G, B, anything), so that the horizontal pass is the same line kernel
-along rows; the block stays in the second-level cache. Rule: one line kernel does all arithmetic.
+How it is fast: the vertical pass makes one output row as a whole interleaved line, which stays in the
+first-level cache; the horizontal pass reads that line four pixels at a time, each as one 32-bit word.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.jit import inline
-from mixbake.core.kernels.lanes import add32, byte, load32, mul32
+from mixbake.core.kernels.lanes import add32, byte, copy, mul32
+from mixbake.core.kernels.vectors import SPILL, weigh_four
 
-BLOCK = 112
-"""Output rows a block: a line of 448 bytes is seven whole vectors of 64, and two blocks make 224 rows.
-Half as many rows take 92 µs instead of 79 for a 200×180 box: each line then ends in a scalar remainder."""
 _BITS = 22
-_RGB, _GB, _B = np.uint32(0xFFFFFF), np.uint32(0xFFFF), np.uint32(0xFF)
 
 Bytes = NDArray[np.uint8]
 
@@ -32,10 +28,7 @@ def weigh(size_in: int, size_out: int, starts: NDArray[np.int32], weights: NDArr
     """
     scale = size_in / size_out
     support = max(scale, 1.0)
-    widest = 1
-    for x in range(size_out):
-        first, count = _window(x, scale, support, size_in)
-        widest = max(widest, count)
+    widest = 2 * int(np.ceil(support)) + 1
     taps = 1
     for x in range(size_out):
         first, count = _window(x, scale, support, size_in)
@@ -166,54 +159,52 @@ def _combine_many(
 
 
 @inline
-def _turn(lines: Bytes, width: int, pixels: NDArray[np.uint32], rows: int) -> None:
-    """pixels[x·rows + r] = lines[r][x] as R, G, B and a byte of no meaning; lines: rows × width × 3.
-
-    Reads one byte behind the lines: they lie in an arena that goes on.
-    """
-    stride = np.uintp(3 * width)
-    for group in range(0, rows, 8):
-        first = np.uintp(group) * stride
-        for x in range(np.uintp(width)):
-            p = first + np.uintp(3) * x
-            q = x * np.uintp(rows) + np.uintp(group)
-            for r in range(np.uintp(8)):
-                pixels[q + r] = load32(lines, p + r * stride)
+def _spread(weights: NDArray[np.uint32], taps: int, size: int, wide: NDArray[np.uint32]) -> None:
+    """wide: the weights as `weigh_four` reads them, for groups of four outputs; behind the last, zeros."""
+    for x in range((size + 3) // 4 * 4):
+        group, lane = x // 4 * taps * 16, x % 4 * 4
+        for k in range(taps):
+            weight = weights[x * taps + k] if x < size else np.uint32(0)
+            for c in range(4):
+                wide[group + k * 16 + lane + c] = weight
 
 
 @inline
-def _turn_back(pixels: NDArray[np.uint32], rows: int, wanted: int, out: Bytes, first_row: int, size: int) -> None:
-    """out[first_row + r][x] = RGB of pixels[x·rows + r] for r < wanted; `out` is size × size × 3.
+def _squeeze(
+    line: Bytes, starts: NDArray[np.int32], wide: NDArray[np.uint32], taps: int, size: int, out: Bytes, at: int
+) -> None:
+    """out[at : at + 3·size] <- a line of pixels resized; up to SPILL bytes more are overwritten."""
+    # The usual counts as constants: their loops are unrolled.
+    if taps == 2:
+        _squeeze_taps(line, starts, wide, 2, size, out, at)
+    elif taps == 3:
+        _squeeze_taps(line, starts, wide, 3, size, out, at)
+    else:
+        _squeeze_taps(line, starts, wide, taps, size, out, at)
 
-    Four pixels leave as three 32-bit words; what does not fill four leaves byte by byte.
-    """
-    words = out.view(np.uint32) if size % 4 == 0 else pixels
-    fours = size // 4 if size % 4 == 0 else 0
-    step = np.uintp(rows)
-    for group in range(0, fours, 4):
-        count = np.uintp(min(4, fours - group))
-        for r in range(np.uintp(wanted)):
-            q = np.uintp((first_row + np.int64(r)) * (size // 4 * 3) + group * 3)
-            p = np.uintp(group * 4 * rows) + r
-            for _ in range(count):
-                one, two, three, four = (
-                    pixels[p],
-                    pixels[p + step],
-                    pixels[p + step + step],
-                    pixels[p + step * np.uintp(3)],
-                )
-                words[q] = (one & _RGB) | (two << np.uint32(24))
-                words[q + np.uintp(1)] = ((two >> np.uint32(8)) & _GB) | (three << np.uint32(16))
-                words[q + np.uintp(2)] = ((three >> np.uint32(16)) & _B) | (four << np.uint32(8))
-                q += np.uintp(3)
-                p += step * np.uintp(4)
-    for r in range(wanted):
-        for x in range(4 * fours, size):
-            value = pixels[x * rows + r]
-            q = np.uintp(((first_row + r) * size + x) * 3)
-            out[q] = np.uint8(value)
-            out[q + np.uintp(1)] = np.uint8(value >> np.uint32(8))
-            out[q + np.uintp(2)] = np.uint8(value >> np.uint32(16))
+
+@inline
+def _squeeze_taps(
+    line: Bytes, starts: NDArray[np.int32], wide: NDArray[np.uint32], taps: int, size: int, out: Bytes, at: int
+) -> None:
+    three, step = np.uintp(3), np.uintp(16 * taps)
+    q, place = np.uintp(at), np.uintp(0)
+    for x in range(np.uintp(0), np.uintp(size), np.uintp(4)):
+        weigh_four(
+            line,
+            three * np.uintp(starts[x]),
+            three * np.uintp(starts[x + np.uintp(1)]),
+            three * np.uintp(starts[x + np.uintp(2)]),
+            three * np.uintp(starts[x + three]),
+            wide,
+            place,
+            np.uintp(taps),
+            np.uint32(_BITS),
+            out,
+            q,
+        )
+        q += np.uintp(12)
+        place += step
 
 
 @inline
@@ -223,53 +214,36 @@ def resize_box(
     """Resize a box of `image` (H×W×3) to out (flat size·size·3). `work`: at least `work_words` uint64."""
     full = image.shape[1]
     flat = image.reshape(-1)
-    rows = min(BLOCK, (size + 7) // 8 * 8)
-    # One arena, carved by hand: fresh memory would cost more than the arithmetic.
+    groups = (size + 3) // 4 * 4
     row_taps = size * (2 * (height // size) + 4)
-    column_taps = size * (2 * (width // size) + 4)
+    column_taps = groups * (2 * (width // size) + 4)
+    # One arena, carved by hand: fresh memory would cost more than the arithmetic.
     arena = work.view(np.uint32)
-    cut = 0
-    row_starts = arena[cut : cut + size].view(np.int32)
-    cut += size
-    row_weights = arena[cut : cut + row_taps]
-    cut += row_taps
-    column_starts = arena[cut : cut + size].view(np.int32)
-    cut += size
-    column_weights = arena[cut : cut + column_taps]
-    cut += column_taps
-    lines = arena[cut : cut + rows * width].view(np.uint8)
-    cut += rows * width
-    turned = arena[cut : cut + rows * width]
-    cut += rows * width
-    done = arena[cut : cut + rows * size]
+    row_starts, arena = arena[:size].view(np.int32), arena[size:]
+    row_weights, arena = arena[:row_taps], arena[row_taps:]
+    column_starts, arena = arena[:groups].view(np.int32), arena[groups:]
+    column_weights, arena = arena[:column_taps], arena[column_taps:]
+    wide, arena = arena[: 4 * column_taps], arena[4 * column_taps :]
+    line, arena = arena[: width + 1].view(np.uint8), arena[width + 1 :]
+    last = arena[: size + 4].view(np.uint8)
     vertical = weigh(height, size, row_starts, row_weights)
     horizontal = weigh(width, size, column_starts, column_weights)
-    turned_bytes, done_bytes = turned.view(np.uint8), done.view(np.uint8)
-    for begin in range(0, size, rows):
-        count = min(rows, size - begin)
-        for r in range(count):
-            y = begin + r
-            first = ((top + row_starts[y]) * full + left) * 3
-            combine(flat, first, full * 3, lines, r * width * 3, width * 3, row_weights, y * vertical, vertical)
-        _turn(lines, width, turned, rows)
-        for x in range(size):
-            first = column_starts[x] * rows * 4
-            combine(
-                turned_bytes,
-                first,
-                rows * 4,
-                done_bytes,
-                x * rows * 4,
-                rows * 4,
-                column_weights,
-                x * horizontal,
-                horizontal,
-            )
-        _turn_back(done, rows, count, out, begin, size)
+    for x in range(size, groups):
+        column_starts[x] = 0
+    _spread(column_weights, horizontal, size, wide)
+    for y in range(size):
+        first = ((top + row_starts[y]) * full + left) * 3
+        combine(flat, first, full * 3, line, 0, width * 3, row_weights, y * vertical, vertical)
+        at = y * size * 3
+        if at + size * 3 + SPILL <= size * size * 3:
+            _squeeze(line, column_starts, wide, horizontal, size, out, at)
+        else:
+            _squeeze(line, column_starts, wide, horizontal, size, last, 0)
+            copy(last, 0, out, at, size * 3)
 
 
 def work_words(width: int, height: int, size: int) -> int:
     """uint64 words of scratch that `resize_box` needs for a box of width × height."""
-    rows = min(BLOCK, (size + 7) // 8 * 8)
-    taps = size * (2 * (height // size) + 4) + size * (2 * (width // size) + 4)
-    return (2 * size + taps + 2 * rows * width + rows * size) // 2 + 8
+    groups = (size + 3) // 4 * 4
+    taps = size * (2 * (height // size) + 4) + 5 * groups * (2 * (width // size) + 4)
+    return (2 * groups + taps + width + size) // 2 + 8

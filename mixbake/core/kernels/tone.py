@@ -15,6 +15,8 @@ from mixbake.core.kernels.lanes import MICRO, add32, byte, clipped_byte, copy, m
 
 Bytes = NDArray[np.uint8]
 _SCALE = 65536
+_LANES = 192
+"""Values side by side in a loop over channels: a multiple of 3 and of the vector's 64."""
 
 
 @inline
@@ -105,20 +107,78 @@ def _cut(counts: NDArray[np.int32], channel: int, amount: int, first: int, step:
 
 
 @inline
+def _ends(source: Bytes, length: int, counts: NDArray[np.int32]) -> None:
+    """counts[c, :2]: the least and the greatest value of each channel.
+
+    Eight vectors of 24 pixels side by side: every lane belongs to one channel and waits for no other.
+    """
+    low, high = np.full(_LANES, np.uint8(255)), np.zeros(_LANES, dtype=np.uint8)
+    whole = np.uintp(length // _LANES * _LANES)
+    for i in range(np.uintp(0), whole, np.uintp(_LANES)):
+        for k in range(np.uintp(_LANES)):
+            low[k] = min(low[k], source[i + k])
+            high[k] = max(high[k], source[i + k])
+    for i in range(whole, np.uintp(length)):
+        low[i - whole] = min(low[i - whole], source[i])
+        high[i - whole] = max(high[i - whole], source[i])
+    for c in range(3):
+        counts[c, 0], counts[c, 1] = 255, 0
+        for k in range(c, _LANES, 3):
+            counts[c, 0] = min(counts[c, 0], low[k])
+            counts[c, 1] = max(counts[c, 1], high[k])
+
+
+@inline
 def autocontrast(source: Bytes, out: Bytes, length: int, cutoff: int, counts: NDArray[np.int32], tables: Bytes) -> None:
     """Pillow's ImageOps.autocontrast: stretch each channel to 0..255 after `cutoff`/1e6 percent at both ends."""
-    histograms(source, length, counts)
     amount = (length // 3) * cutoff // (100 * MICRO)
+    if amount == 0:
+        _ends(source, length, counts)
+    else:
+        histograms(source, length, counts)
+    alike = True
     for c in range(3):
-        low, high = _cut(counts, c, amount, 0, 1), _cut(counts, c, amount, 255, -1)
+        low, high = counts[c, 0], counts[c, 1]
+        if amount > 0:
+            low, high = _cut(counts, c, amount, 0, 1), _cut(counts, c, amount, 255, -1)
+        if high <= low:
+            low, high = 0, 255
+        scale = 255.0 / (high - low)
+        slope = np.uint32(255 * ((1 << 24) // (high - low) + 1))
         for value in range(256):
-            if high <= low:
-                tables[c, value] = value
-            else:
-                scale = 255.0 / (high - low)
-                stretched = int(value * scale - low * scale)
-                tables[c, value] = min(max(stretched, 0), 255)
-    _apply_tables(source, out, length, tables)
+            stretched = min(max(int(value * scale - low * scale), 0), 255)
+            tables[c, value] = stretched
+            alike &= _stretched(np.uint8(value), np.uint8(low), np.uint8(high), slope) == stretched
+        counts[c, 0], counts[c, 1], counts[c, 2] = low, high, np.int32(slope)
+    if alike:
+        _stretch(source, out, length, counts)
+    else:
+        _apply_tables(source, out, length, tables)
+
+
+@inline
+def _stretched(value: np.uint8, low: np.uint8, high: np.uint8, slope: np.uint32) -> np.uint8:
+    """floor(255 · (value - low) / (high - low)), value limited to low..high; slope in 2^-24, rounded up."""
+    return byte(mul32(slope, np.uint8(min(max(value, low), high) - low)), 24)
+
+
+@inline
+def _stretch(source: Bytes, out: Bytes, length: int, ends: NDArray[np.int32]) -> None:
+    """out = `_stretched` of each channel; ends[c, :3]: low, high, slope. As vectors, where a table goes byte by byte.
+
+    Only where the float arithmetic of the definition comes to the same: it is one less here and there.
+    """
+    low, high = np.empty(_LANES, dtype=np.uint8), np.empty(_LANES, dtype=np.uint8)
+    slope = np.empty(_LANES, dtype=np.uint32)
+    for k in range(_LANES):
+        low[k], high[k], slope[k] = ends[k % 3, 0], ends[k % 3, 1], np.uint32(ends[k % 3, 2])
+    whole = np.uintp(length // _LANES * _LANES)
+    for i in range(np.uintp(0), whole, np.uintp(_LANES)):
+        for k in range(np.uintp(_LANES)):
+            out[i + k] = _stretched(source[i + k], low[k], high[k], slope[k])
+    for i in range(whole, np.uintp(length)):
+        lane = i - whole
+        out[i] = _stretched(source[i], low[lane], high[lane], slope[lane])
 
 
 @inline
