@@ -4,17 +4,21 @@ Rule: only this module prints and decides exit codes; heavy imports happen insid
 `--help` is quick.
 """
 
+import inspect
 import json
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from mixbake import __version__
 from mixbake.errors import MixbakeError, StorageError, UsageError
+
+F = TypeVar("F", bound=Callable[..., None])
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -105,6 +109,7 @@ def build(
         return
     from mixbake.bake.build import build as run_build  # noqa: PLC0415 - quick --help
     from mixbake.progress import watch  # noqa: PLC0415
+    from mixbake.storage.plan import spell_worth  # noqa: PLC0415
 
     settings = _settings(arguments)
     with watch(settings, quiet=as_json) as watcher:
@@ -114,67 +119,53 @@ def build(
         return
     document = built.finished.document
     typer.echo(
-        f"{document['samples']:,} samples, {document['bytes']:,} bytes, {document['epochs_worth']} epochs' worth of "
+        f"{document['samples']:,} samples, {document['bytes']:,} bytes, {spell_worth(document['epochs_worth'])} of "
         f"{document['images']:,} images ({document['skipped']:,} skipped) in {built.out}"
     )
     typer.echo(f"bake digest {built.finished.digest}")
 
 
+_OF_WRITING = ("max_skip", "overwrite", "accept_environment", "dry_run")
+_OF_LENGTH = ("epochs_worth", "limit", "jobs", "executor")
+"""Parameters of `build` that commands which bake nothing, or a handful, do without."""
+
+
+def _like_build(*, without: Sequence[str]) -> Callable[[F], F]:
+    """For a command that ends in **arguments: it takes its own, then those of `build` but for some."""
+
+    def decorate(command: F) -> F:
+        own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        left_out = {*without, *(one.name for one in own)}
+        shared = [one for name, one in inspect.signature(build).parameters.items() if name not in left_out]
+        # Typer reads both: order and defaults here, types there.
+        command.__dict__["__signature__"] = inspect.Signature([*own, *shared], return_annotation=None)
+        command.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+        return command
+
+    return decorate
+
+
 @app.command()
-def plan(
-    source: Source = "demo",
-    out: Out = None,
-    epochs_worth: EpochsWorth = 1,
-    recipe: RecipeName = "layermix",
-    mixing_set: MixingSet = "fractals",
-    classes: Classes = None,
-    size: Size = 0,
-    severity: Severity = None,
-    beta: Beta = None,
-    op_set: OpSet = None,
-    min_posterize_bits: MinBits = None,
-    quirks: Quirks = None,
-    crop: Crop = "auto",
-    flip: Flip = "auto",
-    views: Views = "mix",
-    codec: Codec = "auto",
-    quality: Quality = 95,
-    background: Background = "ffffff",
-    seed: Seed = 0,
-    limit: Limit = 0,
-    jobs: Jobs = 0,
-    executor: ExecutorName = "joblib",
-    as_json: AsJson = False,
-) -> None:
+@_like_build(without=_OF_WRITING)
+def plan(**arguments: Any) -> None:
     """Estimate bytes, time and free disk of a build from a trial; refuse a disk that is too small."""
-    _plan(dict(locals()))
+    _plan(arguments)
 
 
 @app.command()
+@_like_build(without=(*_OF_WRITING, *_OF_LENGTH, "out", "views", "codec", "quality", "background", "as_json"))
 def preview(
     source: Source = "demo",
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sheet (PNG).")] = Path(
         "preview.png"
     ),
-    recipe: RecipeName = "layermix",
-    mixing_set: MixingSet = "fractals",
-    classes: Classes = None,
-    size: Size = 0,
-    severity: Severity = None,
-    beta: Beta = None,
-    op_set: OpSet = None,
-    min_posterize_bits: MinBits = None,
-    quirks: Quirks = None,
-    crop: Crop = "auto",
-    flip: Flip = "auto",
-    seed: Seed = 0,
+    **arguments: Any,
 ) -> None:
     """Draw a sheet of eight images under every layer, with captions: look at it before a long bake."""
-    arguments = dict(locals())
     from mixbake.bake.preview import draw_preview  # noqa: PLC0415 - quick --help
 
-    del arguments["output"]
-    typer.echo(draw_preview(_settings(arguments), output, say=lambda message: typer.echo(message, err=True)))
+    settings = _settings({"source": source, **arguments})
+    typer.echo(draw_preview(settings, output, say=lambda message: typer.echo(message, err=True)))
 
 
 @app.command()

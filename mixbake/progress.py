@@ -40,17 +40,17 @@ class TerminalWatcher:
 
     @contextmanager
     def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
-        """A bar of variants with rate, time left and skips."""
+        """A bar of variants with rate, time left, images that have all of theirs, and skips."""
         columns = (
             TextColumn("baking"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:,.0f} variants/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[images]:,} images, {task.fields[skipped]} skipped"),
+            TextColumn(f"{{task.fields[images]:,}}/{images:,} images whole, {{task.fields[skipped]:,}} skipped"),
         )
         with Progress(*columns, console=self._console) as bar:
-            row = bar.add_task(f"{images:,} images", total=variants, rate=0.0, images=0, skipped=0)
+            row = bar.add_task("baking", total=variants, rate=0.0, images=0, skipped=0)
 
             def show(now: Totals, rate: float) -> None:
                 bar.update(row, completed=now.variants, rate=rate, images=now.images, skipped=now.skipped)

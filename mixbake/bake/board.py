@@ -8,6 +8,7 @@ Rule: the board informs and attributes; nothing that is baked depends on it.
 
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,7 @@ Cells = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Sums over all tasks: images finished, variants rendered, images skipped."""
+    """How far all tasks are: images finished in every range of their block, variants rendered, images skipped."""
 
     images: int
     variants: int
@@ -96,10 +97,17 @@ class Board:
         """Return the row of task number `task`."""
         return Slot(self._cells[task])
 
-    def totals(self) -> Totals:
-        """Sum up over all tasks, as of now; a task that is run again starts again at 0."""
-        images, variants, skipped = (int(self._cells[:, column].sum()) for column in (IMAGES, VARIANTS, SKIPPED))
-        return Totals(images=images, variants=variants, skipped=skipped)
+    def totals(self, blocks: Sequence[int] = ()) -> Totals:
+        """Sum up over all tasks, as of now; a task that is run again starts again at 0.
+
+        blocks: of each task; tasks of one block have the same images, which count once. Without it, each has its own.
+        """
+        cells = self._cells
+        _, of = np.unique(blocks if len(blocks) else np.arange(len(cells)), return_inverse=True)
+        images, skipped = np.full(of.max() + 1, np.iinfo(np.int64).max), np.zeros(of.max() + 1, np.int64)
+        np.minimum.at(images, of, cells[:, IMAGES])
+        np.maximum.at(skipped, of, cells[:, SKIPPED])
+        return Totals(images=int(images.sum()), variants=int(cells[:, VARIANTS].sum()), skipped=int(skipped.sum()))
 
     def working_on(self, task: int) -> int | None:
         """Tell the number of the image that task `task` is at, or None between images."""

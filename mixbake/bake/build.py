@@ -8,15 +8,13 @@ Rule: bake.json is written last and at once, so that a reader sees a whole bake 
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mixbake.bake.block import Bakery, BlockTask, bake_block
 from mixbake.bake.board import Board, Totals
@@ -30,18 +28,26 @@ from mixbake.data.pictures import PictureSet, open_pictures
 from mixbake.errors import TooManySkipped
 from mixbake.storage.finish import Finished, finish
 from mixbake.storage.lock import FolderLock
-from mixbake.storage.plan import Plan
+from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import publishing, remove_leftovers, retrying, temporary_path
 
 TASK_NUMBERS = 16
 """Most shards a task writes side by side: each holds a file and a buffer open."""
 
-FLIP_WORDS = {
-    "online": "left to the trainer (--flip none for digits, signs or text)",
-    "baked": "baked with probability ½ (--flip none for digits, signs or text)",
-    "none": "none",
-}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRange:
+    """What a task bakes: epochs' worth first..last (inclusive) of a block."""
+
+    block: int
+    first: int
+    last: int
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs' worth."""
+        return self.last + 1 - self.first
 
 
 class Watcher(Protocol):
@@ -54,7 +60,7 @@ class Watcher(Protocol):
         """Progress of something before the bake."""
 
     def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Any:
-        """Return a context manager that shows `totals()` until it is left."""
+        """Return a context manager that shows `totals()` until it is left; images, variants: to be baked."""
 
     def event(self, name: str, **fields: Any) -> None:
         """Something to log."""
@@ -97,9 +103,10 @@ def build(settings: BuildSettings, watcher: Watcher) -> Built:
 
 def describe(plan: Plan, out: Path) -> str:
     """One line: what is baked into where, and who flips."""
+    advice = "" if plan.flip == "none" else " (--flip none for digits, signs or text)"
     return (
         f"{plan.recipe['name']} at {plan.size} px, {plan.codec}, views {plan.views}, crop {plan.crop}, "
-        f"flip: {FLIP_WORDS[plan.flip]} -> {out}"
+        f"flip: {FLIP_WORDS[plan.flip]}{advice} -> {out}"
     )
 
 
@@ -107,14 +114,15 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
     plan, out, epochs = planned.plan, found.folder.out, max(settings.epochs_worth, found.epochs)
     if epochs > settings.epochs_worth:
         asked = settings.epochs_worth
-        watcher.say(f"{out} already holds {epochs} epochs' worth: asking for {asked} changes nothing")
+        watcher.say(f"{out} already holds {spell_worth(epochs)}: asking for {asked} changes nothing")
     tasks = list(_tasks(planned, found, epochs))
     if found.finished is not None and found.epochs == epochs and not tasks:
         return Built(out=out, finished=found.finished, baked=0, skipped=found.finished.skipped)
     found.folder.forget_others({receipt.name for receipt in found.receipts})
     pictures = _keep_pictures(planned.pictures, out)
     if found.receipts and tasks:
-        watcher.say(f"resuming: {len(found.receipts)} block ranges are whole, {len(tasks)} to bake")
+        done = sum(receipt.samples for receipt in found.receipts)
+        watcher.say(f"resuming: {done:,} variants are whole, {_variants(plan, tasks):,} to bake")
     board = temporary_path(out / "logs" / "board")
     bakery = Bakery(
         out=out,
@@ -161,26 +169,38 @@ def _keep_pictures(pictures: PictureSet | None, out: Path) -> PictureSet | None:
     return open_pictures(kept, check=True)
 
 
-def _tasks(planned: Planned, found: Found, epochs: int) -> Iterator[BlockTask]:
-    """What is missing, in block order; ranges of at most TASK_NUMBERS numbers."""
-    plan, order, covered = planned.plan, planned.plan.order(), found.covered()
-    step = max(1, TASK_NUMBERS // (plan.group + (plan.views != "mix")))
-    index = 0
+def missing_ranges(plan: Plan, covered: Mapping[int, int], epochs: int) -> Iterator[BlockRange]:
+    """What is to be baked, in block order, cut into ranges of at most TASK_NUMBERS shards.
+
+    covered: epochs' worth that are whole, by block (`Found.covered`).
+    """
+    step = max(1, TASK_NUMBERS // len(list(plan.outputs(0, 0))))
     for block in range(plan.blocks):
-        images = order[plan.block(block)]
-        starts = range(covered.get(block, 0), epochs, step)
-        if not starts:
-            continue
-        entries = tuple(planned.listing.entry(int(image)) for image in images)
-        expected = _expected(found.sha256, images)
-        for first in starts:
-            last = min(first + step, epochs) - 1
-            yield BlockTask(index=index, block=block, first=first, last=last, entries=entries, expected=expected)
-            index += 1
+        for first in range(covered.get(block, 0), epochs, step):
+            yield BlockRange(block=block, first=first, last=min(first + step, epochs) - 1)
 
 
-def _expected(known: dict[int, str], images: NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(known.get(int(image), "") for image in images)
+def _tasks(planned: Planned, found: Found, epochs: int) -> Iterator[BlockTask]:
+    """A task for each range that is missing; those of a block share their entries."""
+    plan, order = planned.plan, planned.plan.order()
+    ranges = enumerate(missing_ranges(plan, found.covered(), epochs))
+    for block, of_block in groupby(ranges, key=lambda numbered: numbered[1].block):
+        images = order[plan.block(block)].tolist()
+        entries = tuple(planned.listing.entry(image) for image in images)
+        expected = tuple(found.sha256.get(image, "") for image in images)
+        for index, missing in of_block:
+            yield BlockTask(
+                index=index, block=block, first=missing.first, last=missing.last, entries=entries, expected=expected
+            )
+
+
+def _images(tasks: Sequence[BlockTask]) -> int:
+    """Images of all tasks, each counted once: every range of a block has the same ones."""
+    return sum({task.block: len(task.entries) for task in tasks}.values())
+
+
+def _variants(plan: Plan, tasks: Sequence[BlockTask]) -> int:
+    return sum(len(task.entries) * len(list(plan.outputs(task.first, task.last))) for task in tasks)
 
 
 def _run(
@@ -196,10 +216,10 @@ def _run(
         return []
     executor = EXECUTORS[settings.executor](board=bakery.board, jobs=jobs)
     receipts: list[Receipt] = []
-    variants = sum(len(task.entries) * len(list(bakery.plan.outputs(task.first, task.last))) for task in tasks)
+    blocks, variants = [task.block for task in tasks], _variants(bakery.plan, tasks)
     with (
         _board(bakery.board, len(tasks)) as board,
-        watcher.baking(board.totals, sum(len(task.entries) for task in tasks), variants),
+        watcher.baking(partial(board.totals, blocks), _images(tasks), variants),
         closing(executor.run(tasks, partial(bake_block, bakery))) as results,
     ):
         for receipt in results:

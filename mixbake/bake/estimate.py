@@ -10,7 +10,7 @@ that whatever a build would refuse is refused here, with the same words; OUT is 
 import hashlib
 import heapq
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixbake.bake.build import TASK_NUMBERS, Watcher, describe, free_bytes
+from mixbake.bake.build import BlockRange, Watcher, describe, free_bytes, missing_ranges
 from mixbake.bake.folder import MANIFEST, Folder, Found
 from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
 from mixbake.bake.trial import Costs, run_trial, shards_of
@@ -29,7 +29,7 @@ from mixbake.data.listing import Entry
 from mixbake.errors import StorageError
 from mixbake.storage import tar
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
-from mixbake.storage.plan import manifest
+from mixbake.storage.plan import manifest, spell_worth
 from mixbake.storage.store import canonical_json
 
 TRIAL_IMAGES = 200
@@ -132,14 +132,6 @@ class Estimate:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """A task to come: a block's images for some epochs' worth."""
-
-    images: int
-    epochs: int
-
-
 def estimate(settings: BuildSettings, watcher: Watcher) -> Estimate:
     """Plan a build and try it on up to TRIAL_IMAGES images. Raises what the build would raise."""
     out = default_out(settings)
@@ -189,7 +181,7 @@ def forecast(settings: BuildSettings, planned: Planned, found: Found, costs: Cos
     jobs = 1 if settings.executor == "inline" else jobs
     # A smaller N changes nothing: what is there stays.
     kept = max(epochs, found.epochs)
-    tasks = [] if found.epochs >= epochs else list(_ranges(planned, found, epochs))
+    tasks = list(missing_ranges(plan, found.covered(), kept))
     left = _left(planned, found, costs, tasks, mixing_there=_mixing(planned, out) and not settings.overwrite)
     return Estimate(
         out=out,
@@ -213,26 +205,14 @@ def forecast(settings: BuildSettings, planned: Planned, found: Found, costs: Cos
     )
 
 
-def _ranges(planned: Planned, found: Found, epochs: int) -> Iterator[Range]:
-    """Cut what is missing into tasks, as `build` does."""
-    plan = planned.plan
-    step = max(1, TASK_NUMBERS // shards_of(planned, 1))
-    covered = dict.fromkeys(range(plan.blocks), 0)
-    for receipt in found.receipts:
-        covered[receipt.block] = max(covered[receipt.block], receipt.last + 1)
-    for block, start in covered.items():
-        part = plan.block(block)
-        for first in range(start, epochs, step):
-            yield Range(images=part.stop - part.start, epochs=min(step, epochs - first))
-
-
-def _left(planned: Planned, found: Found, costs: Costs, tasks: Sequence[Range], *, mixing_there: bool) -> Volume:
-    if not tasks:
+def _left(planned: Planned, found: Found, costs: Costs, tasks: Sequence[BlockRange], *, mixing_there: bool) -> Volume:
+    if found.finished is not None and not tasks:
         return Volume(shards=0, index=0, images=0, mixing=0, other=0)
     pictures = planned.pictures
     shards = index = other = 0.0
     for task in tasks:
-        files, images = shards_of(planned, task.epochs), task.images * (1 - costs.skipped_share)
+        files = shards_of(planned, task.epochs)
+        images = planned.plan.images_in(task.block) * (1 - costs.skipped_share)
         shards += files * len(tar.END) + images * _of_epochs(planned, costs.bytes.record, task.epochs)
         index += costs.bytes.index + images * (costs.bytes.index_image + files * costs.bytes.index_row)
         other += costs.bytes.receipt + files * costs.bytes.receipt_shard + BAKE_ROW_BYTES
@@ -242,7 +222,7 @@ def _left(planned: Planned, found: Found, costs: Costs, tasks: Sequence[Range], 
     return Volume(
         shards=round(shards),
         index=round(index),
-        images=_images_bytes(planned),
+        images=0 if found.finished else _images_bytes(planned),
         mixing=0 if pictures is None or mixing_there else pictures.path.stat().st_size,
         other=round(other),
     )
@@ -302,11 +282,12 @@ def _mixing(planned: Planned, out: Path) -> bool:
     return planned.pictures is not None and (out / "mixing" / planned.pictures.path.name).exists()
 
 
-def _wall_seconds(planned: Planned, costs: Costs, tasks: Sequence[Range], jobs: int) -> float:
+def _wall_seconds(planned: Planned, costs: Costs, tasks: Sequence[BlockRange], jobs: int) -> float:
     """When the last worker is done, each taking the next task as it becomes free."""
     workers = [0.0] * max(1, min(jobs, len(os.sched_getaffinity(0)), len(tasks)))
     for task in tasks:
-        heapq.heapreplace(workers, workers[0] + costs.seconds.of(task.images, shards_of(planned, task.epochs)))
+        seconds = costs.seconds.of(planned.plan.images_in(task.block), shards_of(planned, task.epochs))
+        heapq.heapreplace(workers, workers[0] + seconds)
     return max(workers)
 
 
@@ -321,7 +302,7 @@ def explain(estimate: Estimate) -> str:
     rows = {
         "images": f"{estimate.images:,} in {estimate.classes:,} classes, {estimate.blocks:,} blocks",
         "skipped": f"{estimate.skipped_share:.1%} of {estimate.tried} tried",
-        "variants": f"{estimate.variants:,} ({estimate.epochs_worth} epochs' worth)",
+        "variants": f"{estimate.variants:,} ({spell_worth(estimate.epochs_worth)})",
         "bytes": f"{spell_bytes(whole.total)}, {estimate.overhead:.0%} more than the pictures alone",
         **{f"  {kind}": spell_bytes(size) for kind, size in kinds.items()},
         "  other": spell_bytes(whole.other),
@@ -340,7 +321,7 @@ def explain(estimate: Estimate) -> str:
 def _done(estimate: Estimate) -> str:
     if not estimate.done:
         return "nothing"
-    return f"{estimate.done:,} variants, {estimate.done_epochs} epochs' worth finished"
+    return f"{estimate.done:,} variants, {spell_worth(estimate.done_epochs)} finished"
 
 
 def spell_bytes(count: float) -> str:

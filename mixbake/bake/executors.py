@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from mixbake.bake.board import Board
 from mixbake.errors import MixbakeError, UsageError
@@ -59,6 +60,8 @@ ONE_THREAD = dict.fromkeys(
 )
 # loky replaces a worker whose memory has grown, and warns: nothing is lost and nothing is to be done.
 REPLACED = "A worker stopped while some jobs"
+# What a tracker says of the semaphores of a killed build, seconds after it: they are removed all the same.
+TRACKED = "ignore:resource_tracker"
 
 
 class Task(Protocol):
@@ -256,8 +259,7 @@ class _Pool(ProcessPoolExecutor):  # type: ignore[misc]  # joblib has no types
 def _pool(workers: int) -> Iterator[_Pool]:
     """Start a pool of our own; afterwards none of its workers is left, whatever happens."""
     warnings.filterwarnings("ignore", message=REPLACED, category=UserWarning)
-    # Starting the tracker unblocks SIGINT in this thread, so it must be up before workers are started.
-    resource_tracker.ensure_running()
+    _start_trackers()
     # The kernel ties the death signal to the thread that starts the workers: only the main one lasts.
     lasting = threading.current_thread() is threading.main_thread()
     pool = _Pool(max_workers=workers, initializer=_become_worker, initargs=(os.getpid(), lasting), env=ONE_THREAD)
@@ -273,6 +275,23 @@ def _pool(workers: int) -> Iterator[_Pool]:
     finally:
         # loky forgets to join a worker that died by itself, and would keep its semaphore: this call joins it.
         multiprocessing.active_children()
+
+
+def _start_trackers() -> None:
+    """Start the processes that remove our semaphores when we are killed; they do so without a warning.
+
+    Starting one unblocks SIGINT in this thread, so both must be up before workers are started.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, TRACKED]))
+    try:
+        resource_tracker.ensure_running()
+        loky_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from mixbake.data.listing import Entry, Listing
 from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.presets import resolve
 from mixbake.recipes.recipe import Lot, draw
+from mixbake.storage.plan import FLIP_WORDS, spell_worth
 from mixbake.storage.store import publish_bytes, retrying
 
 IMAGES = 8
@@ -43,11 +44,12 @@ FEW_FRACTALS = 32
 TRIAL_IMAGES, TRIAL_SECONDS = 32, 1.5
 
 MEANING = "; if a mirrored image means something else (digits, signs, text), say --flip none"
-FLIPS = {
-    "online": "left to the trainer, for nothing: every variant is shown as it is and mirrored" + MEANING,
-    "baked": "baked: half of the crops are mirrored before the recipe" + MEANING,
-    "none": "none: no image is mirrored, here or in training",
+CONSEQUENCES = {
+    "online": "every variant is shown as it is and mirrored, for nothing" + MEANING,
+    "baked": "half of the crops are mirrored before the recipe" + MEANING,
+    "none": "no image is mirrored, here or in training",
 }
+"""Of the flip, for training."""
 
 Bytes = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -271,10 +273,9 @@ def _text(
     plan = planned.plan
     yield f"{output}: {len(shown)} of {len(planned.listing):,} images in {len(plan.classes):,} classes"
     yield _title(settings, planned)[1]
-    yield f"flip: {FLIPS[plan.flip]}"
-    worth = "epoch's worth" if settings.epochs_worth == 1 else "epochs' worth"
+    yield f"flip: {FLIP_WORDS[plan.flip]}: {CONSEQUENCES[plan.flip]}"
     yield (
-        f"{settings.epochs_worth} {worth}: about "
+        f"{spell_worth(settings.epochs_worth)}: about "
         f"{spell_bytes(cost.whole.total)} and {spell_seconds(cost.seconds)} with {cost.jobs} jobs; "
         f"{spell_bytes(cost.free)} free"
     )

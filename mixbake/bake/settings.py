@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from mixbake.core import members
 from mixbake.core.variant import SCHEMA_VERSION
-from mixbake.data.decode import image_size
-from mixbake.data.listing import Listing, Source
+from mixbake.data.decode import image_size, size_of_start
+from mixbake.data.listing import Entry, Listing, Source
 from mixbake.data.pictures import PictureSet, prepare
 from mixbake.data.sources import open_source
 from mixbake.errors import DecodeError, UsageError
@@ -32,6 +32,8 @@ MAX_EPOCHS = 1000
 MAX_IMAGES = 10**8
 """Keys spell an image number in eight digits."""
 SIZES = (8, 1024)
+HEADER_BYTES = 1 << 16
+"""Read of each image to know its size: a JPEG's longest segment, such as a camera's Exif."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,14 +159,14 @@ def choose_flip(flip: str, named: NamedRecipe) -> str:
 
 
 def common_size(source: Source, listing: Listing, say: Say) -> int:
-    """Side of every image when all are equal and square; reads each one. Undecodable ones are passed over.
+    """Side of every image when all are equal and square, from each one's header. Undecodable ones are passed over.
 
     Raises UsageError at the first that differs, proposing sizes.
     """
     side = 0
     for entry in listing:
         try:
-            height, width = image_size(source.read(entry))
+            height, width = _stored_size(source, entry)
         except (DecodeError, OSError):
             continue
         if height != width or (side and height != side):
@@ -177,6 +179,14 @@ def common_size(source: Source, listing: Listing, say: Say) -> int:
         raise UsageError(f"no image of {source.spec} can be decoded: check that the source is right")
     say(f"every image is {side}×{side}")
     return side
+
+
+def _stored_size(source: Source, entry: Entry) -> tuple[int, int]:
+    """(height, width) of an image, read whole only when its beginning does not tell. DecodeError, OSError."""
+    start = source.read(entry, HEADER_BYTES)
+    if isinstance(start, bytes) and len(start) == HEADER_BYTES:
+        return size_of_start(start) or image_size(source.read(entry))
+    return image_size(start)
 
 
 def _pictures(
@@ -196,7 +206,7 @@ def _pictures(
         size=size,
         gray=named.recipe.gray_pictures,
         jobs=jobs,
-        progress=lambda done, total: progress("mixing pictures", done, total),
+        progress=progress,
     )
     skipped = f", {len(pictures.skipped)} unreadable" if pictures.skipped else ""
     say(f"{len(pictures):,} mixing pictures ({settings.mixing_set}){skipped}")

@@ -83,7 +83,7 @@ class CifarSource:
         ]
         return sorted_listing(spec=self.spec, classes=classes, rows=rows)
 
-    def read(self, entry: Entry) -> NDArray[np.uint8]:
+    def read(self, entry: Entry, limit: int = -1) -> NDArray[np.uint8]:  # noqa: ARG002 - pixels come whole
         """The pixels of one row: uint8 32×32×3. The first call in a process reads the whole split."""
         try:
             planes = _load(self.folder, self.kind, self.split).pixels[entry.offset // IMAGE_BYTES]

@@ -36,6 +36,7 @@ MAX_SIDE = 65_535
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 _JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _FAST_SPACES = frozenset({"YCbCr", "Gray", "RGB"})
 _HARMLESS = (
     "extraneous bytes before marker",
@@ -107,6 +108,19 @@ def image_size(blob: Blob) -> tuple[int, int]:
             width, height = image.size
             orientation = _orientation(blob, image)
     return (width, height) if orientation in SIDEWAYS else (height, width)
+
+
+def size_of_start(start: bytes) -> tuple[int, int] | None:
+    """`image_size` of a picture of which only the beginning is known; None when that does not tell.
+
+    JPEG and PNG say size and orientation before the first scan or IDAT; without these their readers refuse.
+    """
+    if not start.startswith((_JPEG, _PNG)):
+        return None
+    try:
+        return image_size(start)
+    except DecodeError:
+        return None
 
 
 def _checked(pixels: Pixels) -> Pixels:

@@ -117,7 +117,7 @@ class DemoSource:
             labels=labels,
         )
 
-    def read(self, entry: Entry) -> NDArray[np.uint8]:
+    def read(self, entry: Entry, limit: int = -1) -> NDArray[np.uint8]:  # noqa: ARG002 - pixels come whole
         """The drawn image of one row: uint8 size×size×3."""
         split, _, name = entry.path.partition("/")
         return draw_demo(int(name.partition("-")[0]), size=self.size, split=split)

@@ -45,10 +45,10 @@ class ListSource:
             raise UsageError(f"{self.file!r} names {len(missing)} missing files, first {missing[0]!r}: mend the list")
         return sorted_listing(spec=self.spec, classes=classes, rows=rows)
 
-    def read(self, entry: Entry) -> bytes:
-        """The file's bytes. Raises OSError when it cannot be read."""
+    def read(self, entry: Entry, limit: int = -1) -> bytes:
+        """The file's bytes, at most `limit` if it is not negative. Raises OSError when they cannot be read."""
         with open(f"{self.root}/{entry.path}", "rb") as file:  # noqa: PTH123  a Path a file costs more than the read
-            return file.read()
+            return file.read(limit)
 
 
 def open_list(spec: str) -> ListSource:

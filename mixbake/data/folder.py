@@ -45,10 +45,10 @@ class FolderSource:
             raise UsageError(f"{self.spec!r}: {_first(empty)} without pictures: fill or remove the folder")
         return sorted_listing(spec=self.spec, classes=classes, rows=rows, ignored=ignored)
 
-    def read(self, entry: Entry) -> bytes:
-        """The file's bytes. Raises OSError when it cannot be read."""
+    def read(self, entry: Entry, limit: int = -1) -> bytes:
+        """The file's bytes, at most `limit` if it is not negative. Raises OSError when they cannot be read."""
         with open(f"{self.root}/{entry.path}", "rb") as file:  # noqa: PTH123  a Path a file costs more than the read
-            return file.read()
+            return file.read(limit)
 
 
 def open_folder(spec: str, *, classes: Path | None = None) -> FolderSource:

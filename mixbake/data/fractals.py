@@ -5,9 +5,7 @@
 Rule: a file's text says which drawing it is; one that says otherwise, or is damaged, is drawn again.
 """
 
-import contextlib
-import os
-import secrets
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from mixbake.core.jit import cache_root
 from mixbake.core.rng import stream
+from mixbake.data.cache import adding, sweep
 from mixbake.data.families import FAMILIES, draw_family
 from mixbake.data.richness import PREVIEW, shortfalls
 from mixbake.data.spec import parse_options, whole_number
@@ -68,8 +67,8 @@ def generate(
 ) -> None:
     """Write pictures 0..count-1 as `fractal-000000.png`, ... into `out`; those already there are kept.
 
-    jobs: processes. progress: called with the number of pictures that are ready. A file appears whole or
-    not at all. Raises UsageError on a bad count, side or jobs, StorageError when `out` cannot be written.
+    jobs: processes. progress: called with the number of pictures that are ready, unless all are. A file appears
+    whole or not at all. Raises UsageError on a bad count, side or jobs, StorageError when `out` cannot be written.
     """
     _check(count=count, side=side, jobs=jobs)
     try:
@@ -77,6 +76,9 @@ def generate(
         missing = [number for number in range(count) if not _is_drawn(out, number, seed, side)]
         done = count - len(missing)
         report = progress or _silent
+        if not missing:
+            return
+        sweep(out)
         report(done)
         for _ in _write_all(out, missing, seed, side, jobs):
             done += 1
@@ -146,12 +148,8 @@ def _write(out: Path, number: int, seed: int, side: int) -> int:
     text = PngImagePlugin.PngInfo()
     text.add_text(_MARK, _mark(number, seed, side))
     picture = Image.fromarray(draw_fractal(number, seed=seed, side=side))
-    path = _path(out, number)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        picture.save(temporary, format="PNG", compress_level=1, pnginfo=text)
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG", compress_level=1, pnginfo=text)
+    with adding(_path(out, number)) as writer:
+        writer.write(encoded.getbuffer())
     return number

@@ -71,6 +71,9 @@ class Source(Protocol):
         """List every image, sorted by path. Raises UsageError on an empty or malformed source."""
         ...
 
-    def read(self, entry: Entry) -> Blob:
-        """The stored image of one row. Raises OSError when it cannot be read."""
+    def read(self, entry: Entry, limit: int = -1) -> Blob:
+        """The stored image of one row; of an encoded one at most `limit` bytes, unless that is negative.
+
+        Raises OSError when it cannot be read.
+        """
         ...

@@ -13,15 +13,12 @@ they were written or how many threads prepared them; a prepared file is never ch
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
 import struct
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mixbake.data.cache import adding, sweep
 from mixbake.data.decode import decode
 from mixbake.data.fractals import cached_fractals, parse_fractals
 from mixbake.data.names import PICTURE_SUFFIXES, check_distinct, check_name, is_picture
@@ -48,11 +46,18 @@ _HEAD = struct.Struct("<16sII")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _PAGE = 4096
 _MAX_SIDE = 1 << 16
+_COPIED = 1 << 20
+"""Bytes copied at a time."""
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
+"""(what is being done, done, total)."""
 Pixels = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +114,14 @@ def prepared_side(size: int) -> int:
 
 
 def prepare(
-    spec: str, folder: Path, *, size: int, gray: bool, jobs: int = 1, progress: Progress | None = None
+    spec: str, folder: Path, *, size: int, gray: bool, jobs: int = 1, progress: Progress = _silent
 ) -> PictureSet:
     """Prepare a mixing set for a `size`-pixel bake into `folder`; a whole file of the same inputs is reused.
 
     spec: a folder of pictures (nested ones too; hidden and other files are ignored), or `fractals[:count=256]`.
     gray: store ITU-R 601 luma, one channel, computed after the resize. jobs: threads; the bytes do not depend
-    on it. progress(done, total) is called in this thread after each picture, not when a file is reused; fractals
-    are counted twice, once drawn and once prepared.
+    on it. progress(what, done, total) is called in this thread after each picture that is drawn (fractals) and
+    prepared, not when a file is reused.
     Raises UsageError (no folder, no readable picture, link loop), PlanDiffers (a picture changed meanwhile),
     StorageError (reading or writing failed).
     """
@@ -130,6 +135,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         if reused := _find(folder, inputs, made):
             return reused
+        sweep(folder)
         # The header comes first in the file but is known last, so pixels wait in a file without a name.
         with tempfile.TemporaryFile(dir=folder) as pixels:
             written = _write_pixels(pixels, inputs, partial(resized, side=side, gray=gray), jobs, progress)
@@ -161,13 +167,14 @@ def _reopen(path: Path, digest: str) -> PictureSet:
     return opened
 
 
-def _list(spec: str, size: int, jobs: int, progress: Progress | None) -> list[tuple[str, Path]]:
+def _list(spec: str, size: int, jobs: int, progress: Progress) -> list[tuple[str, Path]]:
     """(relative path, file) of every picture of a spec, in code point order."""
     if spec == "fractals" or spec.startswith("fractals:"):
         count = parse_fractals(spec)
         side = 128 if size <= 64 else 512
-        report = progress or (lambda _done, _total: None)
-        drawn = cached_fractals(count=count, side=side, jobs=jobs, progress=lambda done: report(done, count))
+        drawn = cached_fractals(
+            count=count, side=side, jobs=jobs, progress=lambda done: progress("drawing fractals", done, count)
+        )
         return sorted((path.name, path) for path in drawn.glob("fractal-*.png"))[:count]
     root = Path(spec).expanduser()
     if not root.is_dir():
@@ -225,7 +232,7 @@ def _find(folder: Path, inputs: Sequence[_Input], made: Mapping[str, object]) ->
 
 
 def _write_pixels(
-    file: IO[bytes], inputs: Sequence[_Input], resize: Callable[[Pixels], Pixels], jobs: int, progress: Progress | None
+    file: IO[bytes], inputs: Sequence[_Input], resize: Callable[[Pixels], Pixels], jobs: int, progress: Progress
 ) -> dict[str, object]:
     """Decode, resize and append every input to `file`, a few at a time; gives the header's fields about them."""
     names: list[str] = []
@@ -245,8 +252,7 @@ def _write_pixels(
             shapes.append(picture.shape[:2])
             digest.update(picture.data)
             file.write(picture.data)
-        if progress:
-            progress(done, len(inputs))
+        progress("preparing mixing pictures", done, len(inputs))
     if not names:
         first = ": ".join(skipped[0])
         raise UsageError(f"none of the mixing set's {len(inputs)} pictures can be read ({first}): give other pictures")
@@ -306,33 +312,14 @@ def _preamble(header: bytes) -> tuple[bytes, str]:
 
 
 def _publish(folder: Path, header: bytes, pixels: IO[bytes]) -> Path:
-    """Write preamble and pixels under a temporary name, bring both to the disk, then give them their own name."""
+    """Add the file of preamble and pixels to `folder`, under the name that its digest gives it."""
     preamble, digest = _preamble(header)
     path = folder / f"{digest[:16]}.pictures"
-    # The name that storage.store knows as a leftover should this process die here.
-    temporary = folder / f".tmp-{os.getpid()}-{secrets.token_hex(8)}-{path.name}"
-    try:
-        with temporary.open("xb") as file:
-            file.write(preamble)
-            pixels.seek(0)
-            shutil.copyfileobj(pixels, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+    pixels.seek(0)
+    with adding(path) as writer:
+        writer.write(preamble)
+        shutil.copyfileobj(pixels, writer, _COPIED)
     return path
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Some network mounts cannot sync a folder: the rename is all they offer.
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @lru_cache(maxsize=8)

@@ -2,15 +2,18 @@
 
 SHARDS is a local path, a glob or a brace pattern: `wds:dir/train-{000..009}.tar`. One pass over the tars notes
 where each picture lies; `read` then takes its bytes straight from there. Classes are the lines of `classes.txt`
-beside the first tar, else "0" to the largest label. A path is `tar/key.extension`.
+beside the first tar; else, if every sample's `.json` has a `class`, as in mixbake's own shards, those; else "0" to
+the largest label. A path is `tar/key.extension`.
 Rule: a tar is whole or refused: members cut off, headers damaged, samples torn apart are errors, never fewer samples.
 """
 
+import json
 import os
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +34,8 @@ _COMPRESSED = {
 }
 _BLOCK = 512
 _MAX_LABEL_BYTES = 64
+_MAX_JSON_BYTES = 1 << 16
+"""Longer ones are not asked for a class."""
 _SAMPLE = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<extension>[^/]*)", re.DOTALL)
 """WebDataset's rule: the key ends at the first dot of the last path component."""
 
@@ -45,6 +50,29 @@ class _Sample:
     label: int | None = None
 
 
+@dataclass(slots=True)
+class _ClassNames:
+    """What the samples call their labels; `asked` until one has no name for it."""
+
+    asked: bool
+    names: dict[int, str] = field(default_factory=dict)
+    conflict: str = ""
+
+    def add(self, path: str, key: str, label: int, name: str | None) -> None:
+        """Note the name that one sample of the tar at `path` has for its label, and the first that differs."""
+        if name is None:
+            self.asked = False
+        elif (known := self.names.setdefault(label, name)) != name and not self.conflict:
+            self.conflict = f"{path!r}: sample {key!r} calls label {label} {name!r}, another one calls it {known!r}"
+
+    def require_consistent(self) -> None:
+        """Raise UsageError when a label has two names. Not before the last sample: one without any ends the matter."""
+        if self.conflict:
+            raise UsageError(
+                f"{self.conflict}: mend their .json, or write the right names into classes.txt beside the first tar"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TarSource:
     """Labelled pictures in the tars `names`, which are relative to the folder `root`."""
@@ -55,20 +83,31 @@ class TarSource:
 
     def scan(self) -> Listing:
         """List every sample, sorted by path. Raises UsageError on damaged tars and incomplete samples."""
+        said = _ClassNames(asked=not self._class_file.is_file())
         rows: list[Row] = []
         ignored = 0
         for name in self.names:
-            tar = _Tar(f"{self.root}/{name}")
+            tar = _Tar(f"{self.root}/{name}", said)
             tar.scan()
             ignored += tar.ignored
             rows += tar.rows(name)
-        return sorted_listing(spec=self.spec, classes=self._classes(rows), rows=rows, ignored=ignored)
+        classes = self._classes(rows, said)
+        ignored -= len(rows) if said.asked else 0  # a .json each that was of use
+        return sorted_listing(spec=self.spec, classes=classes, rows=rows, ignored=ignored)
 
-    def _classes(self, rows: list[Row]) -> tuple[str, ...]:
+    @property
+    def _class_file(self) -> Path:
+        return Path(self.root, self.names[0]).with_name("classes.txt")
+
+    def _classes(self, rows: list[Row], said: _ClassNames) -> tuple[str, ...]:
         if not rows:
             raise UsageError(f"{self.spec!r} holds no samples: each is a picture and a .cls label of the same key")
         numbered = numbered_classes(row[3] for row in rows)
-        file = Path(self.root, self.names[0]).with_name("classes.txt")
+        if said.asked:
+            said.require_consistent()
+            # A label that no sample has keeps its number.
+            return tuple(said.names.get(label, number) for label, number in enumerate(numbered))
+        file = self._class_file
         if not file.is_file():
             return numbered
         names = read_class_file(file)
@@ -76,14 +115,15 @@ class TarSource:
             raise UsageError(f"{str(file)!r} names {len(names)} classes, but a label is {len(numbered) - 1}: mend it")
         return names
 
-    def read(self, entry: Entry) -> bytes:
-        """The picture's bytes, from its offset. Raises OSError when they cannot be read."""
+    def read(self, entry: Entry, limit: int = -1) -> bytes:
+        """The picture's bytes, from its offset; `limit` as in files. Raises OSError when they cannot be read."""
         parts = entry.path.split("/")
         tars = _tar_names(self.names)
         name = next((tar for end in range(1, len(parts)) if (tar := "/".join(parts[:end])) in tars), None)
         if name is None:
             raise FileNotFoundError(f"{self.spec!r} has no tar for {entry.path!r}: the shards differ from the listing")
-        return _read_at(f"{self.root}/{name}", entry.offset, entry.bytes)
+        size = entry.bytes if limit < 0 else min(limit, entry.bytes)
+        return _read_at(f"{self.root}/{name}", entry.offset, size)
 
 
 def open_shards(spec: str) -> TarSource:
@@ -107,10 +147,12 @@ def _tar_names(names: tuple[str, ...]) -> frozenset[str]:
 class _Tar:
     """One tar's samples by key, gathered in one pass; `ignored` counts files that are neither picture nor label."""
 
-    __slots__ = ("current", "ignored", "path", "samples")
+    __slots__ = ("current", "ignored", "names", "path", "said", "samples")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, said: _ClassNames) -> None:
         self.path = path
+        self.said = said
+        self.names: dict[str, str | None] = {}
         self.samples: dict[str, _Sample] = {}
         self.current = ""
         self.ignored = 0
@@ -134,6 +176,7 @@ class _Tar:
                 lacks = "picture" if not sample.path else ".cls label"
                 raise UsageError(f"{self.path!r}: sample {key!r} has no {lacks}: each sample needs both")
             rows.append((f"{name}/{sample.path}", sample.size, sample.offset, sample.label))
+            self.said.add(self.path, key, sample.label, self.names.get(key))
         return rows
 
     def _note(self, member: tarfile.TarInfo, stream: BinaryIO) -> None:
@@ -143,6 +186,8 @@ class _Tar:
         previous, self.current = self.current, key
         if extension != "cls" and extension not in PICTURE_SUFFIXES:
             self.ignored += 1
+            if extension == "json" and self.said.asked:
+                self.names[key] = _read_class(member, stream)
             return
         if not {"", ".", ".."}.isdisjoint(name.split("/")):
             raise UsageError(f"{self.path!r}: the member name {name!r} is no plain relative path: make the tar again")
@@ -192,6 +237,20 @@ def _read_label(path: str, member: tarfile.TarInfo, stream: BinaryIO) -> int:
     if not (text.isdigit() and len(text) < 19 and int(text) < MAX_CLASSES and member.size <= _MAX_LABEL_BYTES):
         raise UsageError(f"{path!r}: {member.name!r} is no class number from 0 to {MAX_CLASSES - 1}: {text[:20]!r}")
     return int(text)
+
+
+def _read_class(member: tarfile.TarInfo, stream: BinaryIO) -> str | None:
+    """The text `class` in a JSON member; None where there is none."""
+    if member.size > _MAX_JSON_BYTES:
+        return None
+    stream.seek(member.offset_data)
+    try:
+        document = json.loads(stream.read(member.size))
+    except (ValueError, RecursionError):
+        return None
+    name = document.get("class") if isinstance(document, dict) else None
+    # One string a class, not one a sample.
+    return sys.intern(name) if isinstance(name, str) and name else None
 
 
 # ── reading by offset ─────────────────────────────────────────────────────────────────────────────

@@ -8,23 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixbake.core.ops import overlaps_imagenet_c
-from mixbake.storage.plan import Plan
+from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
 
 
 def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> bytes:
     """The card of a finished bake, UTF-8."""
     views = {"mix": "mix", "jsd": "mix (two aligned views) and clean crops", "clean": "mix and clean crops"}
-    flips = {"online": "left to the trainer", "baked": "baked, p = ½", "none": "none"}
     facts = {
         "recipe": plan.recipe["name"],
-        "epochs' worth": document["epochs_worth"],
+        "baked": spell_worth(document["epochs_worth"]),
         "images": f"{document['images']:,} ({document['skipped']:,} skipped)",
         "samples": f"{document['samples']:,}",
         "bytes": f"{document['bytes']:,}",
         "size": f"{plan.size} × {plan.size} px, {plan.codec}" + (f" {plan.quality}" if plan.quality else ""),
         "views": views[plan.views],
         "crop": plan.crop,
-        "flip": flips[plan.flip],
+        "flip": FLIP_WORDS[plan.flip],
         "seed": plan.seed,
         "classes": len(plan.classes),
         "source": _escaped(str(given["source"])),

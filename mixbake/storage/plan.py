@@ -26,6 +26,8 @@ MIN_IMAGES = {True: 200, False: 48}
 SHARD_BYTES = 160_000_000
 BYTES_PER_PIXEL = {"jpeg": 0.9, "png": 2.6, "webp": 0.8, "raw": 3.1}
 """For the size of a block only; the shards may come out at 128 to 256 MB."""
+FLIP_WORDS = {"online": "left to the trainer", "baked": "baked with probability ½", "none": "none"}
+"""What `Plan.flip` means, for messages and the card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,15 @@ class Plan:
     def block(self, number: int) -> slice:
         """Where block `number` lies in `order()`."""
         return slice(number * self.block_images, min((number + 1) * self.block_images, self.baked))
+
+    def images_in(self, block: int) -> int:
+        """Images of a block."""
+        return len(range(self.baked)[self.block(block)])
+
+
+def spell_worth(epochs: int) -> str:
+    """`1 epoch's worth`, `10 epochs' worth`."""
+    return f"{epochs:,} epoch's worth" if epochs == 1 else f"{epochs:,} epochs' worth"
 
 
 def shard_path(view: str, number: int, block: int) -> str:

@@ -53,6 +53,19 @@ def test_totals_are_the_sums_over_the_tasks(
     )
 
 
+def test_tasks_of_one_block_count_its_images_once(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", 3)
+    for task, images in ((0, 5), (1, 3), (2, 4)):
+        slot = board.slot(task)
+        slot.start()
+        slot.begin(0)
+        slot.skip()
+        slot.advance(10 * images, images=images)
+    assert board.totals([7, 7, 8]) == Totals(images=3 + 4, variants=120, skipped=2)
+    assert board.totals([7, 8, 7]) == Totals(images=4 + 3, variants=120, skipped=2)
+    assert board.totals() == Totals(images=12, variants=120, skipped=3)
+
+
 def test_a_slot_tells_its_image_from_begin_to_end(tmp_path: Path) -> None:
     board = Board.create(tmp_path / "board", 2)
     slot = board.slot(1)

@@ -126,6 +126,34 @@ def test_an_extension_counts_only_what_is_missing(settings: Callable[..., BuildS
     assert expected.whole.total == pytest.approx(sum(real.values()), rel=0.1)
 
 
+def test_an_interrupted_build_counts_what_it_left(settings: Callable[..., BuildSettings]) -> None:
+    """As after a kill: between the last receipt and images.parquet, then with one of the receipts missing."""
+    asked = settings(source="demo:count=450", epochs_worth=2)
+    build(asked, quiet())
+    out, whole = asked.out or Path(), stored(asked.out or Path())
+    for name in ("bake.json", "README.md", "images.parquet"):
+        (out / name).unlink()
+    ended = plan(asked).left
+    assert (ended.shards, ended.index, ended.mixing) == (0, 0, 0)
+    assert ended.images == pytest.approx(whole["images"], rel=0.25)
+    assert ended.other > 0
+    receipts = sorted((out / "receipts").iterdir())
+    receipts[0].unlink()
+    lost = plan(asked).left
+    assert lost.shards * len(receipts) == pytest.approx(whole["shards"], rel=0.01)
+    assert lost.mixing == 0
+
+
+def test_a_finished_bake_that_lost_a_file_is_not_done(settings: Callable[..., BuildSettings]) -> None:
+    asked = settings(epochs_worth=2)
+    build(asked, quiet())
+    lost = (asked.out or Path()) / "mix/v001/000000.tar"
+    lost.unlink()
+    left = plan(asked).left
+    assert left.shards > 0
+    assert (left.images, left.mixing) == (0, 0)
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_finished_bake_leaves_nothing_to_do(settings: Callable[..., BuildSettings], epochs: int) -> None:
     asked = settings(epochs_worth=2)
@@ -192,6 +220,7 @@ def test_json_says_what_the_text_says(settings: Callable[..., BuildSettings]) ->
     text = explain(expected)
     assert len(text.splitlines()) <= 24
     assert max(map(len, text.splitlines())) <= 200
+    assert "60 (1 epoch's worth)" in explain(replace(expected, variants=60, epochs_worth=1))
     for value in ("240 (4 epochs' worth)", spell_bytes(expected.whole.total), spell_seconds(expected.seconds)):
         assert value in text
 

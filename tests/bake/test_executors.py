@@ -1,5 +1,6 @@
 """Promises of the executors, kept against real kills of real processes."""
 
+import gc
 import os
 import random
 import signal
@@ -155,12 +156,20 @@ def test_workers_survive_the_thread_that_started_them(tmp_path: Path) -> None:
     assert marks(tmp_path) == list(range(10))
 
 
+def semaphores(process: int) -> list[str]:
+    """Named semaphores that a process has made and nobody has removed."""
+    shared = Path("/dev/shm")  # noqa: S108 - where the kernel keeps semaphores, not a place of ours
+    return [path.name for path in shared.glob(f"*-{process}-*")]
+
+
 @contextmanager
-def in_child(function: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def in_child(
+    function: str, folder: Path, flags: tuple[str, ...] = ("-W", "error")
+) -> Iterator["subprocess.Popen[str]"]:
     """Call a function of this file on `folder` in a process, and process group, of its own."""
     call = f"import pathlib, test_executors; test_executors.{function}(pathlib.Path({str(folder)!r}))"
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", call],
+        [sys.executable, *flags, "-c", call],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stderr=subprocess.PIPE,
         text=True,
@@ -204,6 +213,9 @@ def bake_with_a_killed_worker(folder: Path) -> None:
     next(results)
     workers()[0].kill()
     assert len(list(results)) == 9
+    # Now, not after the end, when a tracker removes what was forgotten.
+    gc.collect()
+    assert semaphores(os.getpid()) == []
 
 
 @pytest.mark.parametrize("function", ["bake_for_ever", "bake_in_a_thread"])
@@ -233,8 +245,18 @@ def test_a_killed_worker_leaves_no_trace(tmp_path: Path) -> None:
     with in_child("bake_with_a_killed_worker", tmp_path) as child:
         _, said = child.communicate(timeout=PATIENCE)
         assert (child.returncode, said) == (0, "")
-    shared = Path("/dev/shm")  # noqa: S108 - where the kernel keeps semaphores, not a place of ours
-    assert [path.name for path in shared.glob(f"*{child.pid}*")] == []
+    assert semaphores(child.pid) == []
+
+
+def test_a_killed_parent_is_cleaned_up_after_in_silence(tmp_path: Path) -> None:
+    with in_child("bake_for_ever", tmp_path, flags=()) as child:
+        wait_until(lambda: len(marks(tmp_path)) > 5)
+        assert semaphores(child.pid)
+        child.kill()
+        # The pipe closes with the last process that could write to it, the tracker.
+        _, said = child.communicate(timeout=PATIENCE)
+        assert said == ""
+    assert semaphores(child.pid) == []
 
 
 def test_without_a_way_to_kill_workers_the_pool_is_refused(tmp_path: Path) -> None:

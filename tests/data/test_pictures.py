@@ -173,7 +173,7 @@ def test_a_second_preparation_reuses_the_file(folder: Path, tmp_path: Path) -> N
     (folder / "broken.png").write_bytes(b"")
     first = prepare(str(folder), tmp_path / "out", size=32, gray=False)
     written = first.path.stat()
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int]] = []
 
     again = prepare(str(folder), tmp_path / "out", size=32, gray=False, progress=lambda *call: calls.append(call))
 
@@ -228,7 +228,7 @@ def test_sizes_and_gray_live_side_by_side(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_picture_that_changes_meanwhile_is_refused(folder: Path, tmp_path: Path) -> None:
-    def meddle(done: int, _total: int) -> None:
+    def meddle(_what: str, done: int, _total: int) -> None:
         if done == 1:
             other_pixels(folder / "é.bmp")
 
@@ -241,7 +241,7 @@ def test_work_runs_only_a_few_pictures_ahead(tmp_path: Path) -> None:
     for i in range(16):
         save(tmp_path / f"mixing/{i:02}.bmp", noise(40, 40, i))
 
-    def dawdle(done: int, _total: int) -> None:
+    def dawdle(_what: str, done: int, _total: int) -> None:
         if done == 1:
             time.sleep(0.3)  # long enough to read all sixteen, were nothing to hold the threads back
             other_pixels(tmp_path / "mixing/15.bmp")
@@ -252,9 +252,18 @@ def test_work_runs_only_a_few_pictures_ahead(tmp_path: Path) -> None:
 
 def test_progress_counts_every_picture_in_order(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").write_bytes(b"x")
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     prepare(str(folder), tmp_path / "out", size=32, gray=False, jobs=2, progress=lambda *call: calls.append(call))
-    assert calls == [(done, 6) for done in range(1, 7)]
+    assert calls == [("preparing mixing pictures", done, 6) for done in range(1, 7)]
+
+
+def test_drawing_and_preparing_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXBAKE_CACHE", str(tmp_path / "cache"))
+    calls: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        prepare("fractals:count=2", tmp_path / "out", size=32, gray=True, progress=lambda *call: calls.append(call))
+    drawn, prepared = "drawing fractals", "preparing mixing pictures"
+    assert calls == [(drawn, 0, 2), (drawn, 1, 2), (drawn, 2, 2), (prepared, 1, 2), (prepared, 2, 2)]
 
 
 # ── Sharing ───────────────────────────────────────────────────────────────────────────────────────
@@ -427,7 +436,7 @@ def test_a_full_disk_leaves_nothing_behind(folder: Path, tmp_path: Path, room: i
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
-        with pytest.raises(StorageError, match="mixing"):
+        with pytest.raises(StorageError, match=r"mixing|\.pictures"):
             prepare(str(folder), tmp_path / "out", size=32, gray=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -1,6 +1,7 @@
 """WebDataset tars: every sample is listed, and no damage passes for fewer samples."""
 
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -75,6 +76,55 @@ def test_classes_come_from_the_file_beside_the_first_tar(tmp_path: Path) -> None
     names.write_text("zebra\nape\n")
     with pytest.raises(UsageError, match="2 classes"):
         open_source(f"wds:{tar}").scan()
+
+
+def described(key: str, label: int, document: object) -> list[Member]:
+    return [*sample(key, label), (f"{key}.json", json.dumps(document).encode())]
+
+
+def test_classes_come_from_the_json_members_when_all_have_one(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [*described("a", 2, {"class": "zebra"}), *described("b", 0, {"class": "ape"})])
+    write_tar(tmp_path / "1.tar", [("c.json", b'{"class": "zebra"}'), *sample("c", 2), ("info.json", b"{}")])
+    listing = open_source(f"wds:{tmp_path}/{{0,1}}.tar").scan()
+    assert listing.classes == ("ape", "1", "zebra")
+    assert listing.ignored == 1
+    (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
+    assert open_source(f"wds:{tmp_path}/{{0,1}}.tar").scan().classes == ("one", "two", "three")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        sample("b", 1),
+        described("b", 1, {"class": None}),
+        described("b", 1, {"class": 7}),
+        described("b", 1, {"class": ""}),
+        described("b", 1, ["class"]),
+        described("b", 1, {"class": "ape", "long": " " * 70_000}),
+        [*sample("b", 1), ("b.json", b"{")],
+        [*sample("b", 1), ("b.json", b"[" * 60_000)],
+        [*sample("b", 1), ("b.json", b"\xff\xfe")],
+    ],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_one_sample_without_a_class_leaves_numbers(tmp_path: Path, odd: list[Member], last: bool) -> None:
+    named = described("a", 0, {"class": "ape"})
+    tar = write_tar(tmp_path / "a.tar", [*named, *odd] if last else [*odd, *named])
+    listing = open_source(f"wds:{tar}").scan()
+    assert listing.classes == ("0", "1")
+    assert listing.ignored == 1 + (len(odd) > 2)
+
+
+def test_two_names_for_one_label_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", described("a", 0, {"class": "ape"}))
+    write_tar(tmp_path / "1.tar", described("b", 0, {"class": "monkey"}))
+    with pytest.raises(UsageError, match=r"'b' calls label 0 'monkey', another one calls it 'ape'"):
+        open_source(f"wds:{tmp_path}/{{0,1}}.tar").scan()
+    (tmp_path / "classes.txt").write_text("ape\n")
+    assert open_source(f"wds:{tmp_path}/{{0,1}}.tar").scan().classes == ("ape",)
+    (tmp_path / "classes.txt").unlink()
+    write_tar(tmp_path / "2.tar", sample("c", 0))
+    assert open_source(f"wds:{tmp_path}/{{0..2}}.tar").scan().classes == ("0",)
 
 
 @pytest.mark.parametrize(

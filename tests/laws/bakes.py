@@ -35,7 +35,9 @@ class Heard:
     def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
         yield
         now = totals()
-        self.events.append(("baked", {"variants": now.variants, "of": variants, "images": now.images, "tasks": images}))
+        self.events.append(
+            ("baked", {"variants": now.variants, "of": variants, "images": now.images, "of_images": images})
+        )
 
     def event(self, name: str, **fields: Any) -> None:
         self.events.append((name, fields))

@@ -117,7 +117,8 @@ def test_killing_the_build_leaves_no_writer_and_a_rerun_ends_it(
     time.sleep(pause)
     orphans = workers(process)
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert "Warning" not in err
     _, alive = psutil.wait_procs(orphans, timeout=PATIENCE)
     assert not alive, "workers outlive their parent"
     assert not _open_below(out), "somebody still writes"
