@@ -31,7 +31,7 @@ from mixbake.errors import DecodeError, PlanDiffers
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recipe import Lot, draw
 from mixbake.storage import codecs, tar
-from mixbake.storage.index import SCHEMA, Rows, index_rows, parquet_bytes
+from mixbake.storage.index import Rows, index_bytes, index_rows
 from mixbake.storage.plan import Plan, range_name, shard_path
 from mixbake.storage.receipt import Receipt, ShardReceipt, Skip
 from mixbake.storage.store import HashingWriter, publish_bytes, publishing_all, retrying
@@ -132,7 +132,7 @@ def bake_block(bakery: Bakery, task: BlockTask) -> Receipt:
         for shard in shards:
             shard.writer.write(tar.END)
     name = range_name(task.block, task.first, task.last)
-    index = parquet_bytes(batches, SCHEMA)
+    index = index_bytes(batches, len(shards))
     publish_bytes(bakery.out / "index" / f"{name}.parquet", index)
     receipt = Receipt(
         plan=bakery.plan_digest,

@@ -20,7 +20,7 @@ from mixbake.errors import Damage, MixbakeError, PlanDiffers, UsageError
 from mixbake.storage.card import write_card
 from mixbake.storage.environment import environment_record
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
-from mixbake.storage.plan import FORMAT, Plan
+from mixbake.storage.plan import FORMAT, Plan, mixing_path, spell_worth
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
 
@@ -92,7 +92,7 @@ def finish(
     if before is None or sha256_file(out / "images.parquet")[0] != before.document["images_sha256"]:
         publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
     skipped = {skip.image for receipt in receipts for skip in receipt.skips}
-    mixing = f"mixing/{plan.mixing[:16]}.pictures" if plan.mixing else None
+    mixing = mixing_path(plan.mixing) if plan.mixing else None
     document = {
         "format": FORMAT,
         "epochs_worth": epochs,
@@ -161,7 +161,7 @@ def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> Non
                 f"({sorted(skips[receipt.block] ^ skipped)[:5]}): bake into a new folder with one set of libraries"
             )
     if short := [block for block, last in covered.items() if last != epochs]:
-        raise MixbakeError(f"{len(short)} blocks are not {epochs} epochs' worth, the first is block {short[0]}")
+        raise MixbakeError(f"{len(short)} blocks are not {spell_worth(epochs)}, the first is block {short[0]}")
 
 
 def _images(out: Path, plan: Plan, listing: Listing, receipts: Sequence[Receipt]) -> bytes:

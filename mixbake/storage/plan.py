@@ -111,6 +111,11 @@ def shard_path(view: str, number: int, block: int) -> str:
     return f"{view}/v{number:03d}/{block:06d}.tar"
 
 
+def mixing_path(digest: str) -> str:
+    """`mixing/0123456789abcdef.pictures`: the prepared mixing pictures, by their digest."""
+    return f"mixing/{digest[:16]}.pictures"
+
+
 def range_name(block: int, first: int, last: int) -> str:
     """`000017-v000-009`: a block and its epochs' worth, the stem of its index and receipt."""
     return f"{block:06d}-v{first:03d}-{last:03d}"

@@ -200,6 +200,8 @@ def bake_in_a_thread(folder: Path) -> None:
 
 
 def bake_until_interrupted(folder: Path) -> None:
+    # A test run in the background of a shell inherits a SIGINT that is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         (folder / "started").touch()
         bake_for_ever(folder)

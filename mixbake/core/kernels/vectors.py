@@ -71,3 +71,23 @@ def weigh_four(
 
     at = types.uintp
     return types.void(line, at, at, at, at, weights, at, at, types.uint32, out, at), emit
+
+
+@intrinsic
+def swap_sixteen(_context: Any, line: Any, _p: Any, _q: Any) -> Any:
+    """Exchange the 16 pixels at byte p with those at byte q, each 16 from right to left; p = q turns them in place."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        from llvmlite import ir  # noqa: PLC0415 - only while compiling
+
+        letters = ir.VectorType(ir.IntType(8), 48)
+        order = ir.Constant(ir.VectorType(ir.IntType(32), 48), [45 - 3 * (k // 3) + k % 3 for k in range(48)])
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        places = [builder.bitcast(builder.gep(data, [at]), letters.as_pointer()) for at in args[1:]]
+        loaded = [builder.load(place, align=1) for place in places]
+        for place, pixels in zip(places, reversed(loaded), strict=True):
+            turned = builder.shuffle_vector(pixels, ir.Constant(letters, ir.Undefined), order)
+            builder.store(turned, place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(line, types.uintp, types.uintp), emit

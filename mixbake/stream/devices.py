@@ -1,0 +1,145 @@
+"""The last steps of a batch, on the device it is for: mirror, normalise, cast.
+
+On a GPU pictures cross the bus as bytes, from pinned memory, on a side stream, so that they travel while the
+last batch is trained on. On the CPU compiled loops do the same in memory that is used again.
+Rule: both give (x / 255 - mean) / std of the same bytes; floats may differ in the last digit.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mixbake.errors import UsageError
+from mixbake.stream.batch import Batch
+from mixbake.stream.buffers import Buffers
+from mixbake.stream.gather import mirror, normalise
+
+_cuda: Any = torch.cuda  # Stream and Event have no types
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Lent memory for n pictures, uint8 n×S×S×3, as an array and as a tensor of the same bytes."""
+
+    array: NDArray[np.uint8]
+    tensor: torch.Tensor
+
+
+class Finisher:
+    """Makes tensors of read pictures. size: S. ahead: batches in the making at a time."""
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channels_last: bool,
+        pin_memory: bool,
+        ahead: int,
+    ) -> None:
+        if dtype != torch.uint8 and not dtype.is_floating_point:
+            raise UsageError(f"dtype is torch.uint8 or a float type, not {dtype}")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UsageError(f"mean and std are three numbers each, std above 0, not {mean} and {std}")
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UsageError(f"no CUDA device for {device}: install a driver, or take device='cpu'")
+        self.size, self.device, self._dtype, self._channels_last = size, device, dtype, channels_last
+        self._pinned = pin_memory or device.type == "cuda"
+        scale = 1.0 / (255.0 * np.asarray(std, np.float64))
+        shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+        self._scale = torch.tensor(scale, dtype=torch.float32, device=device)
+        self._shift = torch.tensor(shift, dtype=torch.float32, device=device)
+        # A line of the picture long, so that the compiled loop is a plain product and sum of vectors.
+        self._line_scale, self._line_shift = (np.tile(v, size).astype(np.float32) for v in (scale, shift))
+        self._bytes, self._ahead = size * size * 3, ahead
+        self._hosts: dict[int, Buffers] = {}
+        self._floats: dict[int, Buffers] = {}
+        self._stream = _cuda.Stream(device) if device.type == "cuda" else None
+        self._travelling: deque[tuple[Any, Host]] = deque()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether batches stay on the CPU."""
+        return self._stream is None
+
+    def host(self, pictures: int) -> Host:
+        """Memory for so many pictures; lent until its last array and tensor are gone."""
+        length = pictures * self._bytes
+        pool = self._hosts.setdefault(length, Buffers(length, keep=self._ahead + 2, allocate=self._allocate))
+        array: Any = pool.lend((pictures, self.size, self.size, 3))
+        return Host(array=array, tensor=torch.from_numpy(array))
+
+    def finish(self, host: Host, rows: int, mirrored: NDArray[np.bool_]) -> torch.Tensor:
+        """Pictures that were read into `host`, as a batch's images; rows: 1, or 3 for triplets."""
+        if self._stream is None:
+            return self._shaped(self._on_cpu(host, mirrored), rows)
+        while self._travelling and self._travelling[0][0].query():
+            self._travelling.popleft()
+        with torch.cuda.stream(self._stream):
+            images = self.on_device(host.tensor.to(self.device, non_blocking=True), rows, mirrored)
+            arrived = _cuda.Event()
+            arrived.record(self._stream)
+        self._travelling.append((arrived, host))
+        return images
+
+    def on_device(self, pictures: torch.Tensor, rows: int, mirrored: NDArray[np.bool_]) -> torch.Tensor:
+        """uint8 n×S×S×3 on the device, as a batch's images, by torch's own operations."""
+        if mirrored.any():
+            where = self._small(mirrored)[:, None, None, None]
+            pictures = torch.where(where, pictures.flip(2), pictures)
+        if self._dtype != torch.uint8:
+            pictures = torch.addcmul(self._shift, pictures.float(), self._scale).to(self._dtype)
+        return self._shaped(pictures, rows)
+
+    def batch(self, *, images: torch.Tensor, metadata: Any, **columns: NDArray[Any]) -> Batch:
+        """The batch, its columns beside its images; a GPU's `ready` event tells when all have arrived."""
+        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            small = {name: self._small(column) for name, column in columns.items()}
+            ready = _cuda.Event() if self._stream else None
+            if ready is not None:
+                ready.record(self._stream)
+        return Batch(images=images, metadata=metadata, ready=ready, **small)
+
+    def hand_over(self, batch: Batch) -> Batch:
+        """The batch for the caller's stream, which waits for its arrival without holding up the CPU."""
+        if batch.ready is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(batch.ready)
+            for tensor in (batch.images, batch.labels, batch.ids, batch.numbers, batch.clean, batch.valid):
+                tensor.record_stream(current)
+        return batch
+
+    def _allocate(self, length: int) -> NDArray[np.uint8]:
+        if not self._pinned or not torch.cuda.is_available():
+            return np.empty(length, np.uint8)
+        array: NDArray[np.uint8] = torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
+        return array
+
+    def _small(self, column: NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(column))
+        return tensor if self._stream is None else tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def _on_cpu(self, host: Host, mirrored: NDArray[np.bool_]) -> torch.Tensor:
+        if mirrored.any():
+            mirror(host.array, mirrored)
+        if self._dtype == torch.uint8:
+            return host.tensor
+        length = 4 * host.array.size
+        pool = self._floats.setdefault(length, Buffers(length, keep=self._ahead + 2))
+        floats: Any = pool.lend(host.array.shape, np.float32)
+        normalise(host.array, self._line_scale, self._line_shift, floats)
+        return torch.from_numpy(floats).to(self._dtype)
+
+    def _shaped(self, pictures: torch.Tensor, rows: int) -> torch.Tensor:
+        if self._channels_last:
+            pictures = pictures.permute(0, 3, 1, 2)
+        return pictures if rows == 1 else pictures.view(rows, -1, *pictures.shape[1:])

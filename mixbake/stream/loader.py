@@ -1,0 +1,343 @@
+"""Batches of a bake for PyTorch: exact order, exact position, memory that is used again.
+
+    order (pure)  ->  reader (mapped shards)  ->  flip, normalise, cast on the device  ->  Batch
+        in a background thread, `prefetch` batches ahead
+
+One iteration is one pass: one variant of every image. Rule: what has been consumed, not what has been
+prefetched, is the position; state_dict() after batch k continues with batch k + 1, on any number of ranks.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from mixbake.errors import Damage, UsageError
+from mixbake.storage.opened import Bake
+from mixbake.stream.batch import Batch
+from mixbake.stream.devices import Finisher
+from mixbake.stream.follow import first_bake, grown_bake
+from mixbake.stream.order import CYCLIC, Era, Order, Places, era_tuples, eras_from, flips
+from mixbake.stream.prefetch import ahead
+from mixbake.stream.reader import Fault, Reader, describe
+from mixbake.stream.remote import open_shelf
+from mixbake.stream.resident import Resident, Source
+from mixbake.stream.settings import FLIPS, ON_DAMAGE, VIEWS, require, resolved_flip, resolved_views, world
+from mixbake.stream.verify import VERIFY, Verifier
+
+LOG = logging.getLogger("mixbake.stream")
+STATE_VERSION = 1
+
+
+class ShardLoader:
+    """Iterates over a bake as a `DataLoader` does over a data set: a pass an iteration, `len()` batches each.
+
+    path: the bake's folder or any fsspec URL of it. batch_size: of all ranks together. seed: fixes order, clean
+    places and flips. order: "cyclic" (epoch's worth p mod N in pass p) or one epoch's worth. drop_last: leave out
+    what does not fill a batch; else the last one is padded, `valid` says where. clean_fraction: share of places
+    that take the clean crop, of a bake with --views clean or jsd. views: "jsd" (triplets), "mix", or "auto" (as
+    baked). flip: "auto" (mirror if the bake left that to the trainer), "online", "none".
+    rank, world_size: by default from the environment, as torchrun sets it.
+    device: where batches go. dtype: torch.uint8 as stored, or a float type: then (x/255 - mean) / std.
+    channels_last: B×C×H×W with that memory format; False: B×H×W×C. pin_memory: of batches that stay on the CPU.
+    threads: decode large pictures; by default the cores this process may use. prefetch: batches ahead, 0 for none.
+    resident: keep decoded pictures on the device; "auto" if they take no more than 40 % of a GPU's free memory.
+    metadata: add provenance. verify: "sizes" at opening, "background" also hashes each shard after its first use,
+    "full" hashes everything at opening. on_damage: "raise", or "skip": counted in `damaged`, logged, not valid.
+    follow: use a bake that grows from its first epoch's worth on, and what is added from the next pass on.
+    cache, cache_bytes: folder and size limit of the copies of a bake that lies elsewhere. storage_options: fsspec's.
+
+    Raises UsageError for a value that does not fit the bake, Damage for a bake that is not what it promises.
+    One pass at a time: beginning another ends the one before. After a fork, or in a spawned process, a loader
+    opens its files anew. Leaving a loop early is fine: the next iteration begins the next pass.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        order: str | int = CYCLIC,
+        drop_last: bool = True,
+        clean_fraction: float = 0.0,
+        views: str = "auto",
+        flip: str = "auto",
+        rank: int | None = None,
+        world_size: int | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.uint8,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        channels_last: bool = True,
+        pin_memory: bool = False,
+        threads: int | None = None,
+        prefetch: int = 2,
+        resident: bool | str = False,
+        metadata: bool = False,
+        verify: str = "background",
+        on_damage: str = "raise",
+        follow: bool = False,
+        follow_seconds: float = 600.0,
+        cache: str | Path | None = None,
+        cache_bytes: int = 0,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        require("views", views, VIEWS)
+        require("flip", flip, FLIPS)
+        require("verify", verify, VERIFY)
+        require("on_damage", on_damage, ON_DAMAGE)
+        self._given = {name: value for name, value in locals().items() if name != "self"}
+        self._shelf = open_shelf(
+            path, cache=Path(cache) if cache else None, limit_bytes=cache_bytes, storage_options=storage_options
+        )
+        self.rank, self.world_size = world(rank, world_size)
+        self._prefetch, self._metadata, self._skip = prefetch, metadata, on_damage == "skip"
+        self._follow, self._resident_wish = follow, resident
+        self.damaged = 0
+        self._faulty: set[str] = set()
+        self._generation, self._resuming = 0, False
+        self._pass, self._step = 0, 0
+        self._begun = False
+        self._bake = bake = first_bake(self._shelf, follow_seconds) if follow else Bake.open(self._shelf)
+        self.views = resolved_views(bake, views, clean_fraction)
+        self._flip = resolved_flip(bake, flip)
+        self._finisher = Finisher(
+            size=bake.plan.size,
+            device=torch.device(device),
+            dtype=dtype,
+            mean=mean,
+            std=std,
+            channels_last=channels_last,
+            pin_memory=pin_memory,
+            ahead=prefetch + 2,
+        )
+        self._order = Order(
+            seed=seed,
+            images=len(bake.images),
+            batch_size=batch_size,
+            eras=(Era(first_pass=0, epochs=self._cycle(bake.epochs_worth)),),
+            order=order,
+            drop_last=drop_last,
+            clean_fraction=clean_fraction,
+        )
+        self._order.share(0, 0, rank=self.rank, world_size=self.world_size)
+        self._open(bake)
+
+    @property
+    def bake(self) -> Bake:
+        """The open bake: classes, plan, digest."""
+        return self._bake
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self._bake.plan.classes
+
+    def __len__(self) -> int:
+        """Batches in a whole pass, the same on every rank."""
+        return self._order.steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make `epoch` the next pass, from its beginning; not needed: passes count themselves."""
+        if epoch < 0:
+            raise UsageError(f"an epoch is 0 or more, not {epoch}")
+        self._pass, self._step, self._begun, self._resuming = epoch, 0, False, False
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next pass; the first time after `load_state_dict` the rest of the pass it was saved in."""
+        self._reopen_after_fork()
+        if self._begun and not self._resuming:
+            self._pass, self._step = self._pass + 1, 0
+        self._begun, self._resuming = True, False
+        self._generation += 1
+        if self._follow and self._step == 0:
+            self._grow()
+        LOG.info("pass %d: use %d of epoch's worth %d", self._pass, self._order.use(self._pass) + 1, self._epoch())
+        return self._iterate(self._generation, self._pass, self._step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training stands, as plain values: seed, pass, batches consumed of it, and what fixes the order."""
+        done = self._step >= len(self)
+        return {
+            "version": STATE_VERSION,
+            "plan": self._bake.plan_digest,
+            "seed": self._order.seed,
+            "pass": self._pass + done,
+            "step": 0 if done else self._step,
+            "eras": era_tuples(self._order.eras),
+            "batch_size": self._order.batch_size,
+            "drop_last": self._order.drop_last,
+            "order": self._order.order,
+            "clean_fraction": self._order.clean_fraction,
+            "views": self.views,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, grow: bool = False) -> None:
+        """Continue where `state_dict` was called: the next iteration gives the rest of that pass.
+
+        The number of ranks and threads may be another one. grow: from the next pass on, use what the bake has
+        gained since; otherwise it goes on with what there was. Raises UsageError for any other difference.
+        """
+        mine = self.state_dict()
+        free = {"pass", "step", "eras"}
+        odd = [name for name in mine if name not in free and state.get(name) != mine[name]]
+        if lines := [f"{name}: {state.get(name)!r} -> {mine[name]!r}" for name in odd]:
+            raise UsageError(f"the state belongs to another order; make the loader as it was: {'; '.join(lines)}")
+        eras, of_pass, step = eras_from(state.get("eras")), state.get("pass"), state.get("step")
+        if type(of_pass) is not int or type(step) is not int or of_pass < 0 or not 0 <= step < len(self):
+            raise UsageError(f"a state at pass {of_pass!r}, step {step!r}: it was not made by state_dict()")
+        worth = self._cycle(self._bake.epochs_worth)
+        if eras[-1].epochs > worth:
+            raise UsageError(
+                f"the state was made with {eras[-1].epochs} epochs' worth and {self._shelf.name} holds {worth}: "
+                "give the whole bake"
+            )
+        self._order = replace(self._order, eras=eras)
+        if grow and worth > eras[-1].epochs:
+            self._order = self._order.grown(of_pass + (step > 0), worth)
+        self._pass, self._step, self._begun, self._resuming = of_pass, step, True, True
+
+    def close(self) -> None:
+        """End the pass that is under way, threads and mappings; batches that were handed out stay valid."""
+        self._generation += 1
+        self._reader.close()
+        self._verifier.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"given": self._given, "state": self.state_dict(), "begun": self._begun}
+
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        self.__init__(**stored["given"])  # type: ignore[misc]  # the one way to make a loader
+        self.load_state_dict(stored["state"])
+        self._begun = self._resuming = stored["begun"]
+
+    def _open(self, bake: Bake) -> None:
+        self._bake, self._pid = bake, os.getpid()
+        self._verifier = Verifier(bake, self._given["verify"], share=(self.rank, self.world_size))
+        threads = self._given["threads"] or len(os.sched_getaffinity(0))
+        self._reader = Reader(bake, threads=threads, opened=self._verifier.opened)
+        self._note([(-1, fault) for fault in self._verifier.at_opening()])
+        self._resident = Resident.of(self._resident_wish, bake, self._reader, self._finisher)
+
+    def _reopen_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._open(self._bake)
+
+    def _grow(self) -> None:
+        """Take what the bake has gained, at the beginning of a pass; all ranks take the same."""
+        bake, epochs = grown_bake(self._bake, self.world_size)
+        if self._cycle(epochs) > self._order.eras[-1].epochs:
+            LOG.info("pass %d: the bake has grown to %d epochs' worth", self._pass, epochs)
+            self._order = self._order.grown(self._pass, self._cycle(epochs))
+        if bake is not self._bake:
+            self._reader.close()
+            self._verifier.close()
+            self._open(bake)
+
+    def _cycle(self, epochs: int) -> int:
+        """Numbers in a cycle: epochs' worth, or with views "mix" of a jsd bake each of their mixes."""
+        return epochs * (1 if self.views == "jsd" else self._bake.plan.group)
+
+    def _epoch(self) -> int:
+        return self._order.epoch(self._pass)
+
+    def _iterate(self, generation: int, of_pass: int, first: int) -> Iterator[Batch]:
+        steps = range(first, len(self))
+        made = (self._make(of_pass, step) for step in steps)
+        with closing(ahead(made, self._prefetch)) as batches:
+            for step, batch in zip(steps, batches, strict=True):
+                if generation != self._generation:
+                    raise UsageError("this pass has ended: the loader was closed, or another iteration of it was begun")
+                self._step = step + 1
+                yield self._finisher.hand_over(batch)
+
+    def _make(self, of_pass: int, step: int) -> Batch:
+        """A whole batch, by the background thread."""
+        places = self._order.share(of_pass, step, rank=self.rank, world_size=self.world_size)
+        ids, rows = self._bake.images[places.images], self._rows(places)
+        read = self._resident.batch if self._resident is not None else self._streamed
+        images, faults = read(rows, places.images, self._mirrored(ids, places))
+        self._note([*faults, *((-1, fault) for fault in self._verifier.found())])
+        valid = places.valid.copy()
+        valid[[target % len(places) for target, _ in faults]] = False
+        numbers = _numbers(rows, len(places))
+        provenance = [self._provenance(row, places.images) for row in rows] if self._metadata else [None]
+        alone = len(rows) == 1
+        return self._finisher.batch(
+            images=images,
+            labels=self._bake.labels[places.images],
+            ids=ids,
+            numbers=numbers[0] if alone else numbers,
+            clean=places.clean,
+            valid=valid,
+            metadata=provenance[0] if alone or not self._metadata else tuple(provenance),
+        )
+
+    def _rows(self, places: Places) -> list[list[Source]]:
+        """Where the rows of a batch come from: one, or three with views "jsd"."""
+        if self.views == "jsd":
+            everywhere, first = np.arange(len(places)), 2 * places.epoch
+            return [
+                [("clean", places.epoch, everywhere)],
+                [("mix", first, everywhere)],
+                [("mix", first + 1, everywhere)],
+            ]
+        clean = places.epoch // self._bake.plan.group
+        parts: list[Source] = [
+            ("mix", places.epoch, np.flatnonzero(~places.clean)),
+            ("clean", clean, np.flatnonzero(places.clean)),
+        ]
+        return [[part for part in parts if len(part[2])]]
+
+    def _mirrored(self, ids: NDArray[np.int64], places: Places) -> NDArray[np.bool_]:
+        if not self._flip:
+            return np.zeros(len(ids), np.bool_)
+        return flips(self._order.seed, ids, np.full(len(ids), places.epoch), places.use)
+
+    def _streamed(
+        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_]
+    ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
+        count = len(positions)
+        host = self._finisher.host(len(rows) * count)
+        faults: list[tuple[int, Fault]] = []
+        for row, sources in enumerate(rows):
+            for view, number, chosen in sources:
+                faults += self._reader.read(view, number, positions[chosen], host.array, row * count + chosen)
+        for target, _ in faults:
+            host.array[target] = 0
+        return self._finisher.finish(host, len(rows), np.tile(mirrored, len(rows))), faults
+
+    def _provenance(self, sources: Sequence[Source], positions: NDArray[np.int64]) -> Any:
+        """Index rows of a row of the batch, a pyarrow Table in its order."""
+        tables = [self._reader.rows(view, number, positions[chosen]) for view, number, chosen in sources]
+        order = np.concatenate([chosen for _, _, chosen in sources])
+        return pa.concat_tables(tables).unify_dictionaries().take(pa.array(np.argsort(order, kind="stable")))
+
+    def _note(self, faults: Sequence[tuple[int, Fault]]) -> None:
+        """Raise Damage, or count and log what is lost."""
+        if not faults:
+            return
+        if not self._skip:
+            raise Damage(describe([fault for _, fault in faults], self._shelf.name))
+        self.damaged += sum(target >= 0 for target, _ in faults)
+        for _, fault in faults:
+            if str(fault) not in self._faulty:
+                self._faulty.add(str(fault))
+                LOG.warning("%s is damaged, left out: %s", self._shelf.name, fault)
+
+
+def _numbers(rows: Sequence[Sequence[Source]], count: int) -> NDArray[np.int64]:
+    numbers = np.empty((len(rows), count), np.int64)
+    for row, sources in zip(numbers, rows, strict=True):
+        for _, number, chosen in sources:
+            row[chosen] = number
+    return numbers

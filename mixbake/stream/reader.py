@@ -1,0 +1,293 @@
+"""Pictures of a bake by image and number, into memory that is used again.
+
+    shards are mapped when they are first wanted   ->  fixed records: addresses by arithmetic, one compiled gather
+                                                   ->  encoded ones: places from the index, decoded by threads
+Rule: a picture is handed out only if its record says that it is the one that was asked for; whatever is
+damaged is named by shard and key. Nothing is unpickled, and no size that a file states is believed.
+"""
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from mixbake.errors import Damage
+from mixbake.storage import codecs, tar
+from mixbake.storage.index import shard_places
+from mixbake.storage.opened import RESTORE, Bake, describe_size
+from mixbake.stream.gather import gather, png_frame
+from mixbake.stream.maps import map_file
+
+Bytes = NDArray[np.uint8]
+MOST_MAPPED = 30_000
+"""Shards mapped at a time: a process may have 65,530 mappings on a usual Linux."""
+DECODED_TOGETHER = 8
+"""Pictures a thread takes at a time."""
+
+
+@dataclass(slots=True)
+class _Shards:
+    """The shards of one view and number. places: of encoded pictures, offsets and sizes by block."""
+
+    addresses: NDArray[np.uint64]
+    maps: list[Bytes | None]
+    places: list[tuple[NDArray[np.int64], NDArray[np.int64]] | None]
+    broken: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something damaged: the shard, the key of a sample in it if it is only one, and what is wrong."""
+
+    shard: str
+    key: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}, {self.key}: {self.reason}" if self.key else f"{self.shard}: {self.reason}"
+
+
+class Reader:
+    """Reads pictures of an open bake. Its methods may be called by one thread at a time.
+
+    threads: that decode, for bakes whose pictures are encoded. opened: called with every shard when it is
+    first mapped (view, number, block, its bytes).
+    """
+
+    def __init__(
+        self, bake: Bake, *, threads: int = 1, opened: Callable[[str, int, int, Bytes], None] | None = None
+    ) -> None:
+        plan = bake.plan
+        self.bake, self.size = bake, plan.size
+        self._opened = opened
+        self._fixed = codecs.is_fixed(plan.codec, plan.size)
+        self._record = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record if self._fixed else 0
+        self._frame = png_frame(plan.size) if self._fixed else np.zeros(0, np.uint8)
+        self._shards: OrderedDict[tuple[str, int], _Shards] = OrderedDict()
+        distant = bake.shelf.distant
+        self._pool = ThreadPoolExecutor(threads, "decode") if threads > 1 and (distant or not self._fixed) else None
+        self._threads = threads
+
+    def close(self) -> None:
+        """Let go of threads and mappings; arrays that were handed out stay valid."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+        self._shards.clear()
+
+    def read(
+        self, view: str, number: int, positions: NDArray[np.int64], out: Bytes, targets: NDArray[np.int64]
+    ) -> list[tuple[int, Fault]]:
+        """out[targets[i]] <- the picture of image positions[i] (of `bake.images`) in that view and number.
+
+        out: uint8 B×S×S×3, C-contiguous; positions, targets: int64[k]. Returns what could not be read: its target,
+        whose contents then mean nothing, and the fault. Raises StorageError when a file cannot be brought here.
+        """
+        shards = self._of(view, number)
+        blocks = self.bake.blocks[positions]
+        wanted = np.unique(blocks[shards.addresses[blocks] == 0]).tolist()
+        mapping = partial(self._map, shards, view, number)
+        # Side by side: a distant shelf takes a round trip for each, and an encoded one an index to read.
+        for _ in (self._pool.map if self._pool else map)(mapping, [b for b in wanted if b not in shards.broken]):
+            pass
+        fill = self._gather if self._fixed else self._decode
+        return fill(shards, view, number, positions, out, targets)
+
+    def condemn(self, view: str, number: int, block: int, reason: str) -> None:
+        """Use a shard no more: it was found to be damaged."""
+        shards = self._of(view, number)
+        shards.broken[block], shards.addresses[block] = reason, 0
+
+    def rows(self, view: str, number: int, positions: NDArray[np.int64]) -> Any:
+        """The index rows of pictures as a pyarrow Table (`storage.index.SCHEMA`), in the order of `positions`.
+
+        Raises Damage when an index is not the promised one.
+        """
+        blocks, pieces, order = self.bake.blocks[positions], [], []
+        for block in np.unique(blocks).tolist():
+            here = np.flatnonzero(blocks == block)
+            wanted, samples = self.bake.rows[positions[here]], int(self.bake.samples[block])
+            table, start = self._index_rows(view, number, block, samples)
+            pieces.append(table.take(pa.array(start + wanted.astype(np.int64))))
+            order.append(here)
+        table = pa.concat_tables(pieces).unify_dictionaries()
+        return table.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+    def _index_rows(self, view: str, number: int, block: int, samples: int) -> tuple[Any, int]:
+        file, position = self.bake.index(view, number, block)
+        path = self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
+        try:
+            return pq.read_table(path), position * samples
+        except (pa.ArrowException, OSError) as error:
+            raise Damage(f"{file.name} in {self.bake.shelf.name} is damaged ({error}): {RESTORE}") from error
+
+    def _of(self, view: str, number: int) -> _Shards:
+        blocks = self.bake.plan.blocks
+        if (view, number) not in self._shards:
+            self._shards[view, number] = _Shards(np.zeros(blocks, np.uint64), [None] * blocks, [None] * blocks)
+            while len(self._shards) > max(2, MOST_MAPPED // blocks):
+                self._shards.popitem(last=False)
+        self._shards.move_to_end((view, number))
+        return self._shards[view, number]
+
+    def _map(self, shards: _Shards, view: str, number: int, block: int) -> None:
+        """Map a shard after a look at its size, or note why it is of no use."""
+        try:
+            mapped = self._checked(view, number, block)
+            if not self._fixed:
+                shards.places[block] = self._places(view, number, block, mapped.size)
+        except Damage as error:
+            shards.broken[block] = str(error)
+            return
+        shards.maps[block] = mapped
+        shards.addresses[block] = mapped.ctypes.data
+        if self._opened:
+            self._opened(view, number, block, mapped)
+
+    def _checked(self, view: str, number: int, block: int) -> Bytes:
+        file, samples = self.bake.shard(view, number, block), int(self.bake.samples[block])
+        mapped = map_file(self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256))
+        if mapped.size != file.size:
+            raise Damage(describe_size(file, mapped.size))
+        if self._fixed and mapped.size != samples * self._record + len(tar.END):
+            raise Damage(f"{mapped.size:,} bytes are not {samples} records of {self._record}")
+        return mapped
+
+    def _places(self, view: str, number: int, block: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        file, position = self.bake.index(view, number, block)
+        path = self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
+        offsets, sizes = shard_places(path, position, int(self.bake.samples[block]))
+        if (offsets < tar.UNIT).any() or (sizes < 1).any() or (offsets + sizes > size).any():
+            raise Damage(f"{file.name} points outside of the shard")
+        return offsets, sizes
+
+    def _gather(
+        self,
+        shards: _Shards,
+        view: str,
+        number: int,
+        positions: NDArray[np.int64],
+        out: Bytes,
+        targets: NDArray[np.int64],
+    ) -> list[tuple[int, Fault]]:
+        blocks, images = self.bake.blocks[positions], self.bake.images[positions]
+        starts = shards.addresses[blocks]
+        addresses = starts + self.bake.rows[positions].astype(np.uint64) * np.uint64(self._record)
+        addresses[starts == 0] = 0
+        good = np.ones(len(out), np.bool_)
+        gather(addresses, targets, images, number, int(view == "clean"), self._frame, out, good)
+        if good.all():
+            return []
+        bad = np.flatnonzero(~good[targets]).tolist()
+        return [(int(targets[i]), self._fault(shards, view, number, int(positions[i]))) for i in bad]
+
+    def _fault(self, shards: _Shards, view: str, number: int, position: int, reason: str = "") -> Fault:
+        block = int(self.bake.blocks[position])
+        name = self.bake.shard(view, number, block).name
+        if block in shards.broken:
+            return Fault(shard=name, key=None, reason=shards.broken[block])
+        key = tar.key(int(self.bake.images[position]), number, view)
+        return Fault(shard=name, key=key, reason=reason or "the record there is not this sample's picture")
+
+    def _decode(
+        self,
+        shards: _Shards,
+        view: str,
+        number: int,
+        positions: NDArray[np.int64],
+        out: Bytes,
+        targets: NDArray[np.int64],
+    ) -> list[tuple[int, Fault]]:
+        def some(chosen: NDArray[np.int64]) -> list[tuple[int, Fault]]:
+            return list(self._decode_some(shards, view, number, positions[chosen], out, targets[chosen]))
+
+        everything = np.arange(len(positions))
+        if self._pool is None or len(positions) < 2:
+            return some(everything)
+        parts = max(1, min(-(-len(positions) // DECODED_TOGETHER), 8 * self._threads))
+        return [fault for found in self._pool.map(some, np.array_split(everything, parts)) for fault in found]
+
+    def _decode_some(
+        self,
+        shards: _Shards,
+        view: str,
+        number: int,
+        positions: NDArray[np.int64],
+        out: Bytes,
+        targets: NDArray[np.int64],
+    ) -> Iterator[tuple[int, Fault]]:
+        plan, decode = self.bake.plan, DECODERS[self.bake.plan.codec]
+        columns = (
+            positions,
+            self.bake.blocks[positions],
+            self.bake.rows[positions],
+            self.bake.images[positions],
+            targets,
+        )
+        for position, block, row, image, target in zip(*(column.tolist() for column in columns), strict=True):
+            mapped, places = shards.maps[block], shards.places[block]
+            if mapped is None or places is None or block in shards.broken:
+                yield target, self._fault(shards, view, number, position)
+                continue
+            offset, size = int(places[0][row]), int(places[1][row])
+            name = f"{tar.key(image, number, view)}.{plan.extension}\0".encode()
+            if mapped[offset - tar.UNIT : offset - tar.UNIT + len(name)].tobytes() != name:
+                yield target, self._fault(shards, view, number, position)
+                continue
+            try:
+                decode(mapped[offset : offset + size], out[target])
+            except (ValueError, OSError, SyntaxError) as error:
+                reason = f"the picture cannot be decoded ({error})"
+                yield target, self._fault(shards, view, number, position, reason)
+
+
+def _decode_jpeg(data: Bytes, out: Bytes) -> None:
+    pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=False, fastupsample=False, buffer=out)
+    if pixels.shape != out.shape:
+        raise ValueError(f"it is {pixels.shape}, not {out.shape}")
+
+
+def _decode_with_pillow(data: Bytes, out: Bytes) -> None:
+    with Image.open(io.BytesIO(data.data), formats=("PNG", "WEBP")) as image:
+        if (image.height, image.width) != out.shape[:2]:
+            raise ValueError(f"it is {image.height}×{image.width}, not {out.shape[0]}×{out.shape[1]}")
+        out[:] = np.asarray(image.convert("RGB"))
+
+
+def _decode_array(data: Bytes, out: Bytes) -> None:
+    stream = io.BytesIO(data.data)
+    np.lib.format.read_magic(stream)
+    shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
+    if shape != out.shape or by_column or kind != np.uint8 or len(data) - stream.tell() != out.nbytes:
+        raise ValueError(f"it is {kind} {shape}, not uint8 {out.shape}")
+    out.reshape(-1)[:] = data[stream.tell() :]
+
+
+DECODERS: dict[str, Callable[[Bytes, Bytes], None]] = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_with_pillow,
+    "webp": _decode_with_pillow,
+    "raw": _decode_array,
+}
+"""By codec: stored bytes into uint8 S×S×3 of the plan's size. ValueError, OSError or SyntaxError for anything else."""
+
+
+def faults_of(bake: Bake) -> list[Fault]:
+    """Shards and indexes whose size is not the promised one."""
+    return [Fault(shard=file.name, key=None, reason=describe_size(file, found)) for file, found in bake.wrong_sizes()]
+
+
+def describe(faults: Sequence[Fault], shelf: str) -> str:
+    """The message for damage: the first faults, and how many there are."""
+    first = "; ".join(str(fault) for fault in faults[:3])
+    more = f" (and {len(faults) - 3:,} more)" if len(faults) > 3 else ""
+    return f"{shelf} is damaged: {first}{more}: {RESTORE}, or read on with on_damage='skip'"

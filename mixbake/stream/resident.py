@@ -1,0 +1,91 @@
+"""A bake's pictures decoded once and kept on the device as bytes: small data sets need no stream.
+
+Each epoch's worth is decoded when it is first wanted. Rule: a resident batch equals a streamed one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mixbake.errors import UsageError
+from mixbake.storage.opened import Bake
+from mixbake.stream.devices import Finisher
+from mixbake.stream.reader import Fault, Reader
+
+FREE_SHARE = 0.4
+"""Of a GPU's free memory that "auto" takes at most."""
+DECODED_AT_ONCE = 1024
+
+Source = tuple[str, int, NDArray[np.int64]]
+"""A view, a number, and which places of a row are taken from there."""
+
+
+class Resident:
+    """Pictures by (view, number): uint8 n×S×S×3 tensors on the device."""
+
+    def __init__(self, bake: Bake, reader: Reader, finisher: Finisher) -> None:
+        self._bake, self._reader, self._finisher = bake, reader, finisher
+        self._pictures: dict[tuple[str, int], torch.Tensor] = {}
+        self._faults: dict[tuple[str, int], dict[int, Fault]] = {}
+
+    @classmethod
+    def of(cls, wish: bool | str, bake: Bake, reader: Reader, finisher: Finisher) -> Self | None:
+        """One, if it is wished for: True, False, or "auto" for a GPU with room enough."""
+        if wish is True or (wish == "auto" and not finisher.on_cpu and _fits(bake, finisher)):
+            return cls(bake, reader, finisher)
+        if wish is False or wish == "auto":
+            return None
+        raise UsageError(f'resident is True, False or "auto", not {wish!r}')
+
+    def batch(
+        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_]
+    ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
+        """A batch's images as the device wants them, and what is damaged among them, as `Reader.read` says it."""
+        count = len(positions)
+        host = self._finisher.host(len(rows) * count)
+        pictures = host.tensor if self._finisher.on_cpu else torch.empty_like(host.tensor, device=self._finisher.device)
+        faults: list[tuple[int, Fault]] = []
+        for row, sources in enumerate(rows):
+            for view, number, chosen in sources:
+                kept = self._of(view, number)
+                targets = row * count + chosen
+                wanted = torch.from_numpy(positions[chosen]).to(kept.device)
+                pictures[torch.from_numpy(targets).to(kept.device)] = kept[wanted]
+                broken = self._faults[view, number]
+                if broken:
+                    places = zip(targets.tolist(), positions[chosen].tolist(), strict=True)
+                    faults += [(target, broken[at]) for target, at in places if at in broken]
+        tiled = np.tile(mirrored, len(rows))
+        if self._finisher.on_cpu:
+            return self._finisher.finish(host, len(rows), tiled), faults
+        return self._finisher.on_device(pictures, len(rows), tiled), faults
+
+    def _of(self, view: str, number: int) -> torch.Tensor:
+        if (view, number) not in self._pictures:
+            self._pictures[view, number] = self._decoded(view, number)
+        return self._pictures[view, number]
+
+    def _decoded(self, view: str, number: int) -> torch.Tensor:
+        n, size = len(self._bake.images), self._bake.plan.size
+        kept = torch.empty((n, size, size, 3), dtype=torch.uint8, device=self._finisher.device)
+        broken = self._faults.setdefault((view, number), {})
+        # In the order of the shards, so that a disk reads on and on.
+        order = np.lexsort((self._bake.rows, self._bake.blocks))
+        for first in range(0, n, DECODED_AT_ONCE):
+            positions = order[first : first + DECODED_AT_ONCE]
+            piece: Any = np.zeros((len(positions), size, size, 3), np.uint8)
+            for target, fault in self._reader.read(view, number, positions, piece, np.arange(len(positions))):
+                piece[target] = 0
+                broken[int(positions[target])] = fault
+            kept[torch.from_numpy(positions).to(kept.device)] = torch.from_numpy(piece).to(kept.device)
+        return kept
+
+
+def _fits(bake: Bake, finisher: Finisher) -> bool:
+    free, _ = torch.cuda.mem_get_info(finisher.device)
+    views = ("mix",) if bake.plan.views == "mix" else ("mix", "clean")
+    pictures = len(bake.images) * sum(bake.numbers(view) for view in views)
+    return pictures * bake.plan.size**2 * 3 <= FREE_SHARE * free
