@@ -116,7 +116,7 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
         asked = settings.epochs_worth
         watcher.say(f"{out} already holds {spell_worth(epochs)}: asking for {asked} changes nothing")
     tasks = list(_tasks(planned, found, epochs))
-    if found.finished is not None and found.epochs == epochs and not tasks:
+    if found.finished is not None and found.epochs == epochs and not tasks and found.finished.is_whole(out):
         return Built(out=out, finished=found.finished, baked=0, skipped=found.finished.skipped)
     found.folder.forget_others({receipt.name for receipt in found.receipts})
     pictures = _keep_pictures(planned.pictures, out)
@@ -133,7 +133,7 @@ def _bake(settings: BuildSettings, planned: Planned, found: Found, jobs: int, wa
         pictures=pictures,
         board=board,
     )
-    folders = {"index", "receipts", "logs"} | {f"{v}/v{n:03d}" for v, n in plan.outputs(0, epochs - 1)}
+    folders = {"index", "receipts", "sizes", "logs"} | {f"{v}/v{n:03d}" for v, n in plan.outputs(0, epochs - 1)}
     for name in folders:
         (out / name).mkdir(parents=True, exist_ok=True)
     try:

@@ -158,7 +158,7 @@ class Folder:
         for path in [*self.out.glob("mix/v*/*.tar"), *self.out.glob("clean/v*/*.tar")]:
             if _SHARD.fullmatch(path.relative_to(self.out).as_posix()):
                 path.unlink()
-        for name in (MANIFEST, "images.parquet", "README.md", *finished.mixing_files):
+        for name in (MANIFEST, "images.parquet", "README.md", *finished.mixing_files, *finished.sizes):
             (self.out / name).unlink(missing_ok=True)
         self._remove_empty()
 

@@ -22,6 +22,7 @@ from mixbake.storage.environment import environment_record
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
 from mixbake.storage.plan import FORMAT, Plan, mixing_path, spell_worth
 from mixbake.storage.receipt import Receipt
+from mixbake.storage.sizes import SIZES, write_sizes
 from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
 
 
@@ -47,6 +48,17 @@ class Finished:
         """Relative paths of the prepared pictures, none or one."""
         mixing = self.document["mixing"]
         return (mixing["path"],) if mixing else ()
+
+    @property
+    def sizes(self) -> Mapping[str, str]:
+        """SHA-256 (hex) of the files that say how long pictures are (`storage.sizes`), by path."""
+        stored = self.document["sizes"].items()
+        # A stranger's bake.json must not name files anywhere else.
+        return {path: sha256 for path, sha256 in stored if SIZES.fullmatch(path) and type(sha256) is str}
+
+    def is_whole(self, out: Path) -> bool:
+        """Whether all files that `finish` writes are there; their bytes are not read."""
+        return all((out / name).exists() for name in ("images.parquet", "README.md", *self.mixing_files, *self.sizes))
 
     def receipts(self, out: Path) -> list[Receipt]:
         """Every receipt, checked against its SHA-256. Raises Damage naming the one that differs."""
@@ -89,7 +101,7 @@ def finish(
     """
     _require_tiling(plan, receipts, epochs)
     # An extension has the same images: their file stays, so that the bake before is valid to the last moment.
-    if before is None or sha256_file(out / "images.parquet")[0] != before.document["images_sha256"]:
+    if before is None or not _is_there(out / "images.parquet", before.document["images_sha256"]):
         publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
     skipped = {skip.image for receipt in receipts for skip in receipt.skips}
     mixing = mixing_path(plan.mixing) if plan.mixing else None
@@ -100,6 +112,7 @@ def finish(
         "manifest_sha256": plan_digest,
         "images_sha256": sha256_file(out / "images.parquet")[0],
         "mixing": {"path": mixing, "sha256": sha256_file(out / mixing)[0]} if mixing else None,
+        "sizes": write_sizes(out, plan, receipts, epochs, before.sizes if before else {}),
         "receipts": {receipt.name: hashlib.sha256(receipt.to_json()).hexdigest() for receipt in receipts},
         "images": plan.baked - len(skipped),
         "skipped": len(skipped),
@@ -112,6 +125,10 @@ def finish(
     text = canonical_json(document)
     publish_bytes(out / "bake.json", text)
     return Finished(digest=hashlib.sha256(text).hexdigest(), document=document)
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    return path.exists() and sha256_file(path)[0] == sha256
 
 
 def known_images(out: Path) -> dict[int, str]:

@@ -16,7 +16,6 @@ from mixbake.core.members import Members
 from mixbake.core.ops import OP_NAMES
 from mixbake.core.programs import Programs
 from mixbake.core.variant import MICRO
-from mixbake.errors import Damage
 from mixbake.storage.plan import shard_path
 from mixbake.storage.tar import keys
 
@@ -193,7 +192,7 @@ def index_bytes(batches: list[Any], shards: int) -> bytes:
     """The index of a block range: its rows shard by shard, `mix` before `clean`, in the order of the tars.
 
     batches of `index_rows`, image by image or shard by shard; shards: how many, all with as many samples. A row
-    group holds whole shards, so that `shard_places` reads little more than it wants.
+    group holds whole shards, so that who wants one of them reads little more.
     """
     table = pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()
     clean = np.concatenate([np.full(len(batch), _is_clean(batch)) for batch in batches]) if batches else np.empty(0)
@@ -205,23 +204,3 @@ def index_bytes(batches: list[Any], shards: int) -> bytes:
 
 def _is_clean(batch: Any) -> bool:
     return bool(len(batch)) and batch["view"][0].as_py() == "clean"
-
-
-def shard_places(file: Any, shard: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Offsets and sizes, int64[rows] each, of a shard's pictures.
-
-    file: what pyarrow opens, an index of `index_bytes`; shard: which of its shards; rows: samples in each.
-    Raises Damage when the file is no such index.
-    """
-    try:
-        index = pq.ParquetFile(file)
-        ends = np.cumsum([index.metadata.row_group(i).num_rows for i in range(index.metadata.num_row_groups)])
-        first, last = np.searchsorted(ends, [shard * rows, (shard + 1) * rows - 1], side="right")
-        table = index.read_row_groups(list(range(first, last + 1)), columns=["offset", "size"], use_threads=False)
-        skip = shard * rows - (int(ends[first - 1]) if first else 0)
-        offsets, sizes = (table[name].to_numpy()[skip : skip + rows].astype(np.int64) for name in ("offset", "size"))
-    except (pa.ArrowException, IndexError, KeyError) as error:
-        raise Damage(f"an index without places of shard {shard}: {error}") from error
-    if len(offsets) != rows:
-        raise Damage(f"an index with {len(offsets)} of the {rows} rows of shard {shard}")
-    return offsets, sizes

@@ -25,6 +25,7 @@ from mixbake.errors import Damage, UsageError
 from mixbake.storage.finish import Finished
 from mixbake.storage.plan import FORMAT, Plan, plan_of, range_name, shard_path
 from mixbake.storage.shelf import ABSENT, UNKNOWN, Shelf
+from mixbake.storage.sizes import sizes_bytes, sizes_path
 
 VIEWS = ("mix", "clean")
 RESTORE = "restore it from a copy, or bake it again with the same build command"
@@ -115,6 +116,14 @@ class Bake:
         found, position = self._place(view, number, block)
         return found.index, position
 
+    def sizes(self, view: str, number: int) -> StoredFile:
+        """The file of picture lengths of a view and number (`storage.sizes`). Raises Damage when there is none."""
+        name = sizes_path(view, number)
+        sha256 = self.finished.sizes.get(name)
+        if type(sha256) is not str:
+            raise Damage(f"bake.json in {self.shelf.name} does not name {name}: {RESTORE}")
+        return StoredFile(name=name, size=sizes_bytes(len(self.images)), sha256=sha256)
+
     def shards(self) -> Iterator[StoredFile]:
         """All tars, as promised."""
         for found in self._ranges:
@@ -123,8 +132,10 @@ class Bake:
                 yield StoredFile(name=shard_path(view, number, found.block), size=size, sha256=sha256)
 
     def files(self) -> Iterator[StoredFile]:
-        """All tars and all indexes, as promised."""
+        """All tars, indexes and files of lengths, as promised."""
         yield from self.shards()
+        for name, sha256 in self.finished.sizes.items():
+            yield StoredFile(name=name, size=sizes_bytes(len(self.images)), sha256=sha256)
         for found in self._ranges:
             yield found.index
 
@@ -169,7 +180,14 @@ def _read_finished(shelf: Shelf) -> Finished:
         )
     text = shelf.read("bake.json")
     document = _json(text, "bake.json", shelf)
-    kinds = {"format": str, "epochs_worth": int, "manifest_sha256": str, "images_sha256": str, "receipts": dict}
+    kinds = {
+        "format": str,
+        "epochs_worth": int,
+        "manifest_sha256": str,
+        "images_sha256": str,
+        "receipts": dict,
+        "sizes": dict,
+    }
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise Damage(f"bake.json in {shelf.name} is not a mixbake bake's: {RESTORE}")
     if odd := [name for name, kind in kinds.items() if type(document.get(name)) is not kind]:

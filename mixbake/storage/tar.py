@@ -184,11 +184,16 @@ def fixed_records(
     return out
 
 
+def tail_bytes(text_size: int) -> int:
+    """Length of what follows a picture: label and JSON of that size, with their headers."""
+    return 3 * UNIT + padded(text_size)
+
+
 def tails(
     images: NDArray[np.int64], numbers: NDArray[np.int64], view: str, labels: NDArray[np.int64], text: Bytes
 ) -> Bytes:
     """What follows the pictures of n samples, label and JSON, as uint8[n, length]; arguments as `fixed_records`."""
-    out = np.empty((len(images), 3 * UNIT + padded(text.shape[1])), np.uint8)
+    out = np.empty((len(images), tail_bytes(text.shape[1])), np.uint8)
     _fill_tails(out, images, numbers, view, labels, text)
     return out
 

@@ -60,9 +60,9 @@ class Finisher:
         self._shift = torch.tensor(shift, dtype=torch.float32, device=device)
         # A line of the picture long, so that the compiled loop is a plain product and sum of vectors.
         self._line_scale, self._line_shift = (np.tile(v, size).astype(np.float32) for v in (scale, shift))
-        self._bytes, self._ahead = size * size * 3, ahead
-        self._hosts: dict[int, Buffers] = {}
-        self._floats: dict[int, Buffers] = {}
+        self._ahead = ahead
+        self._hosts: dict[tuple[int, ...], Buffers] = {}
+        self._floats: dict[tuple[int, ...], Buffers] = {}
         self._stream = _cuda.Stream(device) if device.type == "cuda" else None
         self._travelling: deque[tuple[Any, Host]] = deque()
 
@@ -73,13 +73,14 @@ class Finisher:
 
     def host(self, pictures: int) -> Host:
         """Memory for so many pictures; lent until its last array and tensor are gone."""
-        length = pictures * self._bytes
-        pool = self._hosts.setdefault(length, Buffers(length, keep=self._ahead + 2, allocate=self._allocate))
-        array: Any = pool.lend((pictures, self.size, self.size, 3))
+        shape = (pictures, self.size, self.size, 3)
+        if shape not in self._hosts:
+            self._hosts[shape] = Buffers(shape, keep=self._ahead + 2, allocate=self._allocate)
+        array = self._hosts[shape].lend()
         return Host(array=array, tensor=torch.from_numpy(array))
 
-    def finish(self, host: Host, rows: int, mirrored: NDArray[np.bool_]) -> torch.Tensor:
-        """Pictures that were read into `host`, as a batch's images; rows: 1, or 3 for triplets."""
+    def finish(self, host: Host, rows: int, mirrored: NDArray[np.bool_] | None) -> torch.Tensor:
+        """Pictures that were read into `host`, as a batch's images; rows: 1, or 3 for triplets; mirrored: which."""
         if self._stream is None:
             return self._shaped(self._on_cpu(host, mirrored), rows)
         while self._travelling and self._travelling[0][0].query():
@@ -91,9 +92,9 @@ class Finisher:
         self._travelling.append((arrived, host))
         return images
 
-    def on_device(self, pictures: torch.Tensor, rows: int, mirrored: NDArray[np.bool_]) -> torch.Tensor:
+    def on_device(self, pictures: torch.Tensor, rows: int, mirrored: NDArray[np.bool_] | None) -> torch.Tensor:
         """uint8 n×S×S×3 on the device, as a batch's images, by torch's own operations."""
-        if mirrored.any():
+        if mirrored is not None:
             where = self._small(mirrored)[:, None, None, None]
             pictures = torch.where(where, pictures.flip(2), pictures)
         if self._dtype != torch.uint8:
@@ -118,24 +119,25 @@ class Finisher:
                 tensor.record_stream(current)
         return batch
 
-    def _allocate(self, length: int) -> NDArray[np.uint8]:
+    def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         if not self._pinned or not torch.cuda.is_available():
-            return np.empty(length, np.uint8)
-        array: NDArray[np.uint8] = torch.empty(length, dtype=torch.uint8, pin_memory=True).numpy()
+            return np.empty(shape, np.uint8)
+        array: NDArray[np.uint8] = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
         return array
 
     def _small(self, column: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(column))
         return tensor if self._stream is None else tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def _on_cpu(self, host: Host, mirrored: NDArray[np.bool_]) -> torch.Tensor:
-        if mirrored.any():
+    def _on_cpu(self, host: Host, mirrored: NDArray[np.bool_] | None) -> torch.Tensor:
+        if mirrored is not None:
             mirror(host.array, mirrored)
         if self._dtype == torch.uint8:
             return host.tensor
-        length = 4 * host.array.size
-        pool = self._floats.setdefault(length, Buffers(length, keep=self._ahead + 2))
-        floats: Any = pool.lend(host.array.shape, np.float32)
+        shape = host.array.shape
+        if shape not in self._floats:
+            self._floats[shape] = Buffers(shape, np.float32, keep=self._ahead + 2)
+        floats = self._floats[shape].lend()
         normalise(host.array, self._line_scale, self._line_shift, floats)
         return torch.from_numpy(floats).to(self._dtype)
 

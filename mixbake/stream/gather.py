@@ -19,7 +19,7 @@ from mixbake.storage.tar import PNG_PIXELS, UNIT, stored_png
 Bytes = NDArray[np.uint8]
 _numba: Any = numba  # its own types leave these two out
 _array_at, _BYTES = _numba.carray, _numba.types.CPointer(types.uint8)
-_AHEAD, _LINE = 4, 64
+_AHEAD, _LINE = 2, 64
 """Records are asked for that many ahead, a cache line at a time: they lie anywhere in memory."""
 
 
@@ -43,7 +43,7 @@ def _prefetch(_context: Any, _address: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        builder.call(fetch, [builder.inttoptr(args[0], byte), word(0), word(3), word(1)])
+        builder.call(fetch, [builder.inttoptr(args[0], byte), word(0), word(1), word(1)])
         return context.get_dummy_value()
 
     return types.void(types.uintp), emit
@@ -100,7 +100,8 @@ def gather(
     length = UNIT + len(frame) - 1 + side * (3 * side + 1)
     for i in range(len(addresses)):
         if i + _AHEAD < len(addresses) and addresses[i + _AHEAD] != 0:
-            for at in range(np.uint64(0), np.uint64(length), np.uint64(_LINE)):
+            _prefetch(addresses[i + _AHEAD])
+            for at in range(np.uint64(UNIT), np.uint64(length), np.uint64(_LINE)):
                 _prefetch(addresses[i + _AHEAD] + at)
         target = targets[i]
         good[target] = False

@@ -265,10 +265,9 @@ class ShardLoader:
         places = self._order.share(of_pass, step, rank=self.rank, world_size=self.world_size)
         ids, rows = self._bake.images[places.images], self._rows(places)
         read = self._resident.batch if self._resident is not None else self._streamed
-        images, faults = read(rows, places.images, self._mirrored(ids, places))
+        images, faults = read(rows, places.images, self._mirrored(ids, places, len(rows)))
         self._note([*faults, *((-1, fault) for fault in self._verifier.found())])
-        valid = places.valid.copy()
-        valid[[target % len(places) for target, _ in faults]] = False
+        places.valid[[target % len(places) for target, _ in faults]] = False
         numbers = _numbers(rows, len(places))
         provenance = [self._provenance(row, places.images) for row in rows] if self._metadata else [None]
         alone = len(rows) == 1
@@ -277,8 +276,8 @@ class ShardLoader:
             labels=self._bake.labels[places.images],
             ids=ids,
             numbers=numbers[0] if alone else numbers,
-            clean=places.clean,
-            valid=valid,
+            clean=places.clean.copy(),
+            valid=places.valid,
             metadata=provenance[0] if alone or not self._metadata else tuple(provenance),
         )
 
@@ -291,6 +290,8 @@ class ShardLoader:
                 [("mix", first, everywhere)],
                 [("mix", first + 1, everywhere)],
             ]
+        if not self._order.clean_fraction:
+            return [[("mix", places.epoch, np.arange(len(places)))]]
         clean = places.epoch // self._bake.plan.group
         parts: list[Source] = [
             ("mix", places.epoch, np.flatnonzero(~places.clean)),
@@ -298,13 +299,15 @@ class ShardLoader:
         ]
         return [[part for part in parts if len(part[2])]]
 
-    def _mirrored(self, ids: NDArray[np.int64], places: Places) -> NDArray[np.bool_]:
+    def _mirrored(self, ids: NDArray[np.int64], places: Places, rows: int) -> NDArray[np.bool_] | None:
+        """Which pictures to mirror, all rows of an image alike; None for none."""
         if not self._flip:
-            return np.zeros(len(ids), np.bool_)
-        return flips(self._order.seed, ids, np.full(len(ids), places.epoch), places.use)
+            return None
+        mirrored = flips(self._order.seed, ids, np.full(len(ids), places.epoch), places.use)
+        return np.tile(mirrored, rows)
 
     def _streamed(
-        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_]
+        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_] | None
     ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
         count = len(positions)
         host = self._finisher.host(len(rows) * count)
@@ -314,7 +317,7 @@ class ShardLoader:
                 faults += self._reader.read(view, number, positions[chosen], host.array, row * count + chosen)
         for target, _ in faults:
             host.array[target] = 0
-        return self._finisher.finish(host, len(rows), np.tile(mirrored, len(rows))), faults
+        return self._finisher.finish(host, len(rows), mirrored), faults
 
     def _provenance(self, sources: Sequence[Source], positions: NDArray[np.int64]) -> Any:
         """Index rows of a row of the batch, a pyarrow Table in its order."""

@@ -109,16 +109,7 @@ class Order:
         """The whole batch `step` of a pass. Raises UsageError beyond its end."""
         if not 0 <= step < self.steps:
             raise UsageError(f"a pass has {self.steps} batches: there is no batch {step}")
-        wanted = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        valid = wanted < self.images
-        wanted %= self.images
-        return Places(
-            images=_permutation(self.seed, self.images, of_pass)[wanted],
-            clean=self._clean(of_pass)[wanted],
-            valid=valid,
-            epoch=self.epoch(of_pass),
-            use=self.use(of_pass),
-        )
+        return self._slice(of_pass, step * self.batch_size, (step + 1) * self.batch_size)
 
     def share(self, of_pass: int, step: int, *, rank: int, world_size: int) -> Places:
         """A rank's slice of a batch. Raises UsageError when the ranks cannot share batches equally."""
@@ -128,20 +119,26 @@ class Order:
                 f"batch_size {self.batch_size} counts all ranks and must be a multiple of world_size {world_size}, "
                 f"with rank 0 to {world_size - 1}, not {rank}"
             )
-        whole, mine = self.places(of_pass, step), slice(rank * size, (rank + 1) * size)
+        if not 0 <= step < self.steps:
+            raise UsageError(f"a pass has {self.steps} batches: there is no batch {step}")
+        first = step * self.batch_size + rank * size
+        return self._slice(of_pass, first, first + size)
+
+    def _slice(self, of_pass: int, first: int, end: int) -> Places:
+        images = _permutation(self.seed, self.images, of_pass)
+        clean = _clean(self.seed, self.images, of_pass, self.clean_fraction)
+        # A slice shows the pass's own arrays; only padding has to be put together.
+        wanted: Any = slice(first, end) if end <= self.images else np.arange(first, end) % self.images
         return Places(
-            images=whole.images[mine],
-            clean=whole.clean[mine],
-            valid=whole.valid[mine],
-            epoch=whole.epoch,
-            use=whole.use,
+            images=images[wanted],
+            clean=clean[wanted],
+            valid=np.arange(first, end) < self.images,
+            epoch=self.epoch(of_pass),
+            use=self.use(of_pass),
         )
 
     def _era(self, of_pass: int) -> Era:
         return next(era for era in reversed(self.eras) if era.first_pass <= of_pass)
-
-    def _clean(self, of_pass: int) -> NDArray[np.bool_]:
-        return _clean(self.seed, self.images, of_pass, self.clean_fraction)
 
 
 def flips(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ from PIL import Image
 
 from mixbake.errors import Damage
 from mixbake.storage import codecs, tar
-from mixbake.storage.index import shard_places
-from mixbake.storage.opened import RESTORE, Bake, describe_size
+from mixbake.storage.opened import RESTORE, Bake, StoredFile, describe_size
+from mixbake.storage.sizes import places, read_sizes
 from mixbake.stream.gather import gather, png_frame
 from mixbake.stream.maps import map_file
 
@@ -37,11 +38,13 @@ DECODED_TOGETHER = 8
 
 @dataclass(slots=True)
 class _Shards:
-    """The shards of one view and number. places: of encoded pictures, offsets and sizes by block."""
+    """The shards of one view and number. offsets, sizes: of all encoded pictures, block after block."""
 
     addresses: NDArray[np.uint64]
     maps: list[Bytes | None]
-    places: list[tuple[NDArray[np.int64], NDArray[np.int64]] | None]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.uint32]
+    tars: NDArray[np.int64]
     broken: dict[int, str] = field(default_factory=dict)
 
 
@@ -71,6 +74,7 @@ class Reader:
         self.bake, self.size = bake, plan.size
         self._opened = opened
         self._fixed = codecs.is_fixed(plan.codec, plan.size)
+        self._starts = np.cumsum(bake.samples) - bake.samples
         self._record = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record if self._fixed else 0
         self._frame = png_frame(plan.size) if self._fixed else np.zeros(0, np.uint8)
         self._shards: OrderedDict[tuple[str, int], _Shards] = OrderedDict()
@@ -94,13 +98,17 @@ class Reader:
         """
         shards = self._of(view, number)
         blocks = self.bake.blocks[positions]
-        wanted = np.unique(blocks[shards.addresses[blocks] == 0]).tolist()
+        starts = shards.addresses[blocks]
+        if not starts.all():
+            self._map_all(shards, view, number, np.unique(blocks[starts == 0]).tolist())
+        fill = self._gather if self._fixed else self._decode
+        return fill(shards, view, number, positions, out, targets)
+
+    def _map_all(self, shards: _Shards, view: str, number: int, wanted: list[int]) -> None:
         mapping = partial(self._map, shards, view, number)
         # Side by side: a distant shelf takes a round trip for each, and an encoded one an index to read.
         for _ in (self._pool.map if self._pool else map)(mapping, [b for b in wanted if b not in shards.broken]):
             pass
-        fill = self._gather if self._fixed else self._decode
-        return fill(shards, view, number, positions, out, targets)
 
     def condemn(self, view: str, number: int, block: int, reason: str) -> None:
         """Use a shard no more: it was found to be damaged."""
@@ -124,7 +132,7 @@ class Reader:
 
     def _index_rows(self, view: str, number: int, block: int, samples: int) -> tuple[Any, int]:
         file, position = self.bake.index(view, number, block)
-        path = self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
+        path = self._local(file)
         try:
             return pq.read_table(path), position * samples
         except (pa.ArrowException, OSError) as error:
@@ -133,18 +141,35 @@ class Reader:
     def _of(self, view: str, number: int) -> _Shards:
         blocks = self.bake.plan.blocks
         if (view, number) not in self._shards:
-            self._shards[view, number] = _Shards(np.zeros(blocks, np.uint64), [None] * blocks, [None] * blocks)
+            self._shards[view, number] = self._empty(view, number)
             while len(self._shards) > max(2, MOST_MAPPED // blocks):
                 self._shards.popitem(last=False)
         self._shards.move_to_end((view, number))
         return self._shards[view, number]
 
+    def _empty(self, view: str, number: int) -> _Shards:
+        """Nothing is mapped yet. Raises Damage when the lengths of encoded pictures are not as promised."""
+        blocks, samples = self.bake.plan.blocks, self.bake.samples
+        if self._fixed:
+            sizes, offsets, tars = np.zeros(0, np.uint32), np.zeros(0, np.int64), samples * self._record + len(tar.END)
+        else:
+            file = self.bake.sizes(view, number)
+            sizes = read_sizes(self._local(file), len(self.bake.images))
+            offsets, tars = places(sizes, samples, self.bake.plan.member_bytes)
+        return _Shards(np.zeros(blocks, np.uint64), [None] * blocks, offsets, sizes, tars)
+
+    def _local(self, file: StoredFile) -> Path:
+        return self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
+
     def _map(self, shards: _Shards, view: str, number: int, block: int) -> None:
         """Map a shard after a look at its size, or note why it is of no use."""
         try:
-            mapped = self._checked(view, number, block)
-            if not self._fixed:
-                shards.places[block] = self._places(view, number, block, mapped.size)
+            file = self.bake.shard(view, number, block)
+            mapped = map_file(self._local(file))
+            if mapped.size != file.size:
+                raise Damage(describe_size(file, mapped.size))  # noqa: TRY301 - one of several reasons, noted alike
+            if mapped.size != shards.tars[block]:
+                raise Damage(f"{mapped.size:,} bytes do not hold its samples, which take {shards.tars[block]:,}")  # noqa: TRY301
         except Damage as error:
             shards.broken[block] = str(error)
             return
@@ -152,23 +177,6 @@ class Reader:
         shards.addresses[block] = mapped.ctypes.data
         if self._opened:
             self._opened(view, number, block, mapped)
-
-    def _checked(self, view: str, number: int, block: int) -> Bytes:
-        file, samples = self.bake.shard(view, number, block), int(self.bake.samples[block])
-        mapped = map_file(self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256))
-        if mapped.size != file.size:
-            raise Damage(describe_size(file, mapped.size))
-        if self._fixed and mapped.size != samples * self._record + len(tar.END):
-            raise Damage(f"{mapped.size:,} bytes are not {samples} records of {self._record}")
-        return mapped
-
-    def _places(self, view: str, number: int, block: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        file, position = self.bake.index(view, number, block)
-        path = self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
-        offsets, sizes = shard_places(path, position, int(self.bake.samples[block]))
-        if (offsets < tar.UNIT).any() or (sizes < 1).any() or (offsets + sizes > size).any():
-            raise Damage(f"{file.name} points outside of the shard")
-        return offsets, sizes
 
     def _gather(
         self,
@@ -226,19 +234,14 @@ class Reader:
         targets: NDArray[np.int64],
     ) -> Iterator[tuple[int, Fault]]:
         plan, decode = self.bake.plan, DECODERS[self.bake.plan.codec]
-        columns = (
-            positions,
-            self.bake.blocks[positions],
-            self.bake.rows[positions],
-            self.bake.images[positions],
-            targets,
-        )
-        for position, block, row, image, target in zip(*(column.tolist() for column in columns), strict=True):
-            mapped, places = shards.maps[block], shards.places[block]
-            if mapped is None or places is None or block in shards.broken:
+        blocks, images = self.bake.blocks[positions], self.bake.images[positions]
+        at = self._starts[blocks] + self.bake.rows[positions]
+        columns = (positions, blocks, images, targets, shards.offsets[at], shards.sizes[at])
+        for position, block, image, target, offset, size in zip(*(one.tolist() for one in columns), strict=True):
+            mapped = shards.maps[block]
+            if mapped is None or block in shards.broken:
                 yield target, self._fault(shards, view, number, position)
                 continue
-            offset, size = int(places[0][row]), int(places[1][row])
             name = f"{tar.key(image, number, view)}.{plan.extension}\0".encode()
             if mapped[offset - tar.UNIT : offset - tar.UNIT + len(name)].tobytes() != name:
                 yield target, self._fault(shards, view, number, position)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -111,7 +112,10 @@ class RemoteShelf:
     def name(self) -> str:
         """The URL, without what may be secret in it: a password, a signature."""
         parts = urlsplit(self._url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")).rstrip("/")
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        if self._protocol in WEB:
+            shown = shown._replace(query="", fragment="")
+        return urlunsplit(shown).rstrip("/")
 
     @property
     def distant(self) -> bool:
@@ -128,19 +132,19 @@ class RemoteShelf:
 
     def read(self, name: str) -> bytes:
         """A file of at most SMALL_BYTES, fetched anew. Raises Damage when it is not there, StorageError."""
-        with tempfile.TemporaryDirectory(prefix="mixbake-") as folder:
-            path = Path(folder, "file")
-            path.touch()
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="mixbake-") as folder:
+                path = Path(folder, "file")
                 self._retrying(name, partial(self._download, name, path, SMALL_BYTES))
-            except FileNotFoundError as error:
-                raise missing(name, self.name) from error
-            except _Differs as error:
-                raise Damage(
-                    f"{name} in {self.name} is larger than {SMALL_BYTES} bytes, which it never is:"
-                    " restore it from a copy"
-                ) from error
-            return path.read_bytes()
+                return path.read_bytes()
+        except FileNotFoundError as error:
+            raise missing(name, self.name) from error
+        except _Differs as error:
+            raise Damage(
+                f"{name} in {self.name} should be at most {SMALL_BYTES} bytes and is {error}: restore it from a copy"
+            ) from error
+        except OSError as error:
+            raise storage_error("write", Path(tempfile.gettempdir()), error) from error
 
     def sizes(self, names: Sequence[str]) -> NDArray[np.int64]:
         """int64[n]: bytes of each file, or ABSENT, as the folders' listings say; UNKNOWN on web servers."""
@@ -191,16 +195,12 @@ class RemoteShelf:
             if so_far and promised and promised > most:
                 raise _Differs(f"{promised} bytes")
 
-        filesystem, callback = self._connection()[0], _callback(limit)
         try:
-            filesystem.get_file(self._address(name), str(into), callback=callback)
+            self._filesystem().get_file(self._address(name), str(into), callback=_callback(limit))
         except OSError as error:
             if error.errno in DISK_FULL or error.filename == str(into):
                 raise storage_error("write", into, error) from error
             raise
-        came = into.stat().st_size
-        if callback.size and came < callback.size:
-            raise ConnectionError(f"the answer ended after {came} of {callback.size} bytes")
 
     def _answers(self, name: str) -> bool:
         """Ask for a file, and hang up at its first bytes: a HEAD is not allowed everywhere, and a GET is."""
@@ -209,18 +209,19 @@ class RemoteShelf:
             if so_far:
                 raise _SomethingCame
 
-        try:
-            self._connection()[0].get_file(self._address(name), os.devnull, callback=_callback(stop))
-        except _SomethingCame:
-            return True
+        with suppress(_SomethingCame):
+            self._filesystem().get_file(self._address(name), os.devnull, callback=_callback(stop))
         return True
 
     def _listed(self, name: str) -> bool:
-        return bool(self._connection()[0].info(self._address(name))["type"] == "file")
+        return bool(self._filesystem().info(self._address(name))["type"] == "file")
 
     def _listing(self, folder: str) -> dict[str, int]:
         """Bytes of each file in a folder, by its last name; empty if there is no such folder."""
-        look = lambda: self._connection()[0].ls(self._address(folder), detail=True)  # noqa: E731
+
+        def look() -> Any:
+            return self._filesystem().ls(self._address(folder), detail=True)
+
         try:
             entries = self._retrying(folder, look)
         except FileNotFoundError:
@@ -255,6 +256,9 @@ class RemoteShelf:
             parts = urlsplit(root)  # a signature follows the path
             return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment=""))
         return f"{root.rstrip('/')}/{name}".rstrip("/")
+
+    def _filesystem(self) -> Any:
+        return self._connection()[0]
 
     def _connection(self) -> tuple[Any, str]:
         """fsspec's file system in this process, and what it calls the bake's folder."""

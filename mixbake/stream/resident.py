@@ -41,7 +41,7 @@ class Resident:
         raise UsageError(f'resident is True, False or "auto", not {wish!r}')
 
     def batch(
-        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_]
+        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_] | None
     ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
         """A batch's images as the device wants them, and what is damaged among them, as `Reader.read` says it."""
         count = len(positions)
@@ -58,10 +58,9 @@ class Resident:
                 if broken:
                     places = zip(targets.tolist(), positions[chosen].tolist(), strict=True)
                     faults += [(target, broken[at]) for target, at in places if at in broken]
-        tiled = np.tile(mirrored, len(rows))
         if self._finisher.on_cpu:
-            return self._finisher.finish(host, len(rows), tiled), faults
-        return self._finisher.on_device(pictures, len(rows), tiled), faults
+            return self._finisher.finish(host, len(rows), mirrored), faults
+        return self._finisher.on_device(pictures, len(rows), mirrored), faults
 
     def _of(self, view: str, number: int) -> torch.Tensor:
         if (view, number) not in self._pictures:

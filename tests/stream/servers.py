@@ -1,5 +1,6 @@
 """A web server on this machine that misbehaves as told, file by file and request by request."""
 
+import gzip
 import socket
 import threading
 from collections import Counter
@@ -78,6 +79,7 @@ class Server:
 
 class _Handler(BaseHTTPRequestHandler):
     script: Server
+    coding = "identity"
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
@@ -87,7 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self.answer(404, b"a page that says, at length, that there is no such file")
         else:
-            self.misbehave(self.script.next_fault(address.path), body)
+            self.misbehave(self.script.next_fault(address.path), self.coded(body))
+
+    def coded(self, body: bytes) -> bytes:
+        """As some servers do, compress for clients that can undo it."""
+        self.coding = "gzip" if "gzip" in self.headers.get("Accept-Encoding", "") else "identity"
+        return gzip.compress(body) if self.coding == "gzip" else body
 
     def misbehave(self, fault: Fault | None, body: bytes) -> None:
         if fault is Fault.DROP:
@@ -109,6 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if promised is not None:
             self.send_header("Content-Length", str(len(body) if promised == SAME else promised))
+        self.send_header("Content-Encoding", self.coding)
         self.end_headers()
         self.wfile.write(body)
 

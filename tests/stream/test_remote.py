@@ -6,9 +6,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from servers import FOREVER, Fault, Server
 
 from mixbake.errors import Damage, MixbakeError, StorageError, UsageError
 from mixbake.storage.shelf import ABSENT, UNKNOWN, LocalShelf, Shelf
+from mixbake.stream.content import ContentCache
 from mixbake.stream.remote import Patience, RemoteShelf, open_shelf
 
 PATIENCE = 120  # seconds: a limit against hanging, never a measure
@@ -196,11 +199,17 @@ class TestPoorConnections:
         assert 2 * QUICK.attempts <= server.requests[f"/bake/{SHARD}"] <= most * QUICK.attempts
         assert files_below(tmp_path / "cache") == set()
 
-    def test_silence_ends(self, server: Server, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("protocol", ["http", "s3"])
+    def test_silence_ends(self, server: Server, tmp_path: Path, protocol: str) -> None:
         server.faults = {f"/bake/{SHARD}": [Fault.STALL] * FOREVER}
+        url, options = {
+            "http": (f"{server.url}/bake", {}),
+            "s3": ("s3://bake", {"endpoint_url": server.url, "key": "none", "secret": "none"}),
+        }[protocol]
         patience = Patience(attempts=2, pause=0.01, timeout=0.2)
+        shelf = RemoteShelf(url, cache=tmp_path, storage_options=options, patience=patience)
         with pytest.raises(StorageError, match="2 attempts"):
-            RemoteShelf(f"{server.url}/bake", cache=tmp_path, patience=patience).local(SHARD, **promise(SHARD))
+            shelf.local(SHARD, **promise(SHARD))
 
     def test_nobody_there(self, tmp_path: Path) -> None:
         with Server({}) as gone:
@@ -215,6 +224,17 @@ class TestPoorConnections:
                 attempt("bake.json")
         assert server.requests["/bake/bake.json"] == 2
 
+    def test_s3_files_are_seen_when_they_appear(self, s3_options: dict[str, Any], tmp_path: Path) -> None:
+        shelf = RemoteShelf("s3://bakes/growing", cache=tmp_path, storage_options=s3_options, patience=QUICK)
+        bucket = fsspec.filesystem("s3", **s3_options)
+        for size in (1, 2):
+            bucket.pipe_file("bakes/growing/first", bytes(size))
+            assert shelf.sizes(["first", "second"]).tolist() == [size, ABSENT]
+        assert not shelf.exists("second")
+        bucket.pipe_file("bakes/growing/second", b"123")
+        assert shelf.exists("second")
+        assert shelf.sizes(["second"]).tolist() == [3]
+
     def test_s3_errors(self, s3_options: dict[str, Any], server: Server, tmp_path: Path) -> None:
         address = f"/bakes/one/{SHARD}"
         server.files[address] = CONTENTS[SHARD]
@@ -225,8 +245,10 @@ class TestPoorConnections:
         assert server.requests[address] == 4
         for fault in (Fault.ERROR, Fault.CUT, Fault.DROP):
             server.faults[address] = [fault] * FOREVER
+            before = server.requests[address]
             with pytest.raises(StorageError, match=rf"{SHARD} in s3://bakes/one"):
                 shelf.local(SHARD, size=len(CONTENTS[SHARD]), sha256="0" * 64)
+            assert fault is Fault.DROP or server.requests[address] - before == QUICK.attempts
         server.faults[address] = [Fault.ALTER] * 2
         with pytest.raises(Damage, match=SHARD):
             shelf.local(SHARD, size=len(CONTENTS[SHARD]), sha256="0" * 64)
@@ -275,6 +297,27 @@ class TestTogether:
             paths = list(pool.map(lambda name: web.local(name, **promise(name)), names))
         assert [path.read_bytes() for path in paths] == [CONTENTS[name] for name in names]
         assert set(server.requests.values()) == {1}
+
+    def test_one_fetches_at_a_time(self, tmp_path: Path) -> None:
+        """Even when all fail, so that all try, and the lock's file is removed again and again."""
+        cache, inside, most = ContentCache(root=tmp_path), threading.Semaphore(1), []
+
+        def fetch(_: Path) -> None:
+            alone = inside.acquire(blocking=False)
+            most.append(alone)
+            time.sleep(0.001)
+            if alone:
+                inside.release()
+            raise StorageError("none")
+
+        def attempt(_: int) -> None:
+            with pytest.raises(StorageError, match="none"):
+                cache.keep(**promise(SHARD), fetch=fetch)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(attempt, range(100)))
+        assert most == [True] * 100
+        assert files_below(tmp_path) == set()
 
     def test_bakes_share_equal_files(self, server: Server, tmp_path: Path) -> None:
         server.files["/copy/renamed.tar"] = CONTENTS[SHARD]
@@ -340,12 +383,13 @@ class TestLimit:
     def test_the_least_recently_used_go(self, server: Server, tmp_path: Path, many: dict[str, bytes]) -> None:
         shelf = RemoteShelf(f"{server.url}/bake", cache=tmp_path, limit_bytes=3 * self.BYTES)
         paths = {name: self.fetch(shelf, many, name, age=1000 - n) for n, name in enumerate([*many][:3])}
-        self.fetch(shelf, many, "0.tar", age=500)
-        for name, victim in (("3.tar", "1.tar"), ("4.tar", "2.tar"), ("5.tar", "0.tar")):
+        assert shelf.local("0.tar", **promise("0.tar", many["0.tar"])) == paths["0.tar"]
+        for name, victim in (("3.tar", "1.tar"), ("4.tar", "2.tar"), ("5.tar", "3.tar")):
             assert paths[victim].exists()
             paths[name] = self.fetch(shelf, many, name, age=100)
             assert not paths[victim].exists()
             assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == 3 * self.BYTES
+        assert paths["0.tar"].exists()
         assert server.requests["/bake/0.tar"] == 1
 
     def test_what_was_just_handed_out_stays(self, server: Server, tmp_path: Path, many: dict[str, bytes]) -> None:
@@ -356,8 +400,18 @@ class TestLimit:
     def test_a_file_beyond_the_limit_serves(self, server: Server, tmp_path: Path, many: dict[str, bytes]) -> None:
         shelf = RemoteShelf(f"{server.url}/bake", cache=tmp_path, limit_bytes=1)
         first = self.fetch(shelf, many, "0.tar", age=1000)
-        assert self.fetch(shelf, many, "1.tar", age=1000).exists()
+        copy = pickle.loads(pickle.dumps(shelf))  # noqa: S301 - our own bytes
+        assert self.fetch(copy, many, "1.tar", age=1000).exists()
         assert not first.exists()
+
+    def test_the_newest_stays_whatever_the_clock_says(self, tmp_path: Path) -> None:
+        def write(data: bytes, path: Path) -> None:
+            path.write_bytes(data)
+
+        cache = ContentCache(root=tmp_path, limit_bytes=1, spare_seconds=-1000)
+        for data in (b"one", b"two"):
+            cache.keep(**promise("", data), fetch=partial(write, data))
+            assert files_below(tmp_path) == {promise("", data)["sha256"]}
 
     def test_only_our_own_files_go(self, server: Server, tmp_path: Path, many: dict[str, bytes]) -> None:
         digest = hashlib.sha256(b"").hexdigest()
@@ -380,12 +434,12 @@ class TestLimit:
         link = cache / "00" / ("00" * 32)
         link.parent.mkdir()
         link.symlink_to(outside / "kept")
-        before = files_below(tmp_path)
+        before = set(tmp_path.rglob("*"))
         shelf = RemoteShelf(f"{server.url}/bake", cache=cache, limit_bytes=1)
         for name in many:
             last = self.fetch(shelf, many, name, age=1000)
-        assert files_below(tmp_path) == before | {last.name}
-        assert link.is_symlink()
+        after = {path for path in tmp_path.rglob("*") if path in before or path.is_file()}
+        assert after == before | {last}
 
 
 class TestOpening:
