@@ -60,6 +60,9 @@ Codec = Annotated[str, typer.Option("--codec", help="auto (png up to 64 px, else
 Quality = Annotated[int, typer.Option("--quality", help="Of jpeg (4:4:4) and webp (100 is lossless).")]
 Background = Annotated[str, typer.Option("--background", help="Colour behind transparent pixels, RRGGBB.")]
 Seed = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
+PublishEvery = Annotated[
+    int, typer.Option("--publish-every", help="Finish the bake after every K epochs' worth: training can begin.")
+]
 Limit = Annotated[int, typer.Option("--limit", help="Bake only the first K images of the shuffled order; 0 for all.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes; 0 for every core.")]
 ExecutorName = Annotated[str, typer.Option("--executor", help="joblib (worker processes), or inline (this process).")]
@@ -77,6 +80,7 @@ def build(
     source: Source = "demo",
     out: Out = None,
     epochs_worth: EpochsWorth = 1,
+    publish_every: PublishEvery = 0,
     recipe: RecipeName = "layermix",
     mixing_set: MixingSet = "fractals",
     classes: Classes = None,
@@ -125,7 +129,7 @@ def build(
     typer.echo(f"bake digest {built.finished.digest}")
 
 
-_OF_WRITING = ("max_skip", "overwrite", "accept_environment", "dry_run")
+_OF_WRITING = ("publish_every", "max_skip", "overwrite", "accept_environment", "dry_run")
 _OF_LENGTH = ("epochs_worth", "limit", "jobs", "executor")
 """Parameters of `build` that commands which bake nothing, or a handful, do without."""
 
@@ -217,6 +221,22 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(*_explain(error))
     # Typer turns Ctrl-C into an Exit of its own and returns that exit's code.
     return _stopped(INTERRUPTED) if code == INTERRUPTED else 0
+
+
+@app.command()
+def bench(
+    shards: Annotated[Path, typer.Argument(help="The folder of a finished bake.")],
+    source: Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images a batch.")] = 256,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long each way runs in a round.")] = 2.0,
+    rounds: Annotated[int, typer.Option("--rounds", help="How often; medians are shown.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure reading a bake, beside webdataset's reader and augmenting on the fly, on one core of this machine."""
+    from mixbake.bench import explain, measure  # noqa: PLC0415 - quick --help
+
+    measured = measure(shards, source=source, batch_size=batch_size, seconds=seconds, rounds=rounds)
+    typer.echo(json.dumps(measured.to_json()) if as_json else explain(measured))
 
 
 class _Terminated(BaseException):

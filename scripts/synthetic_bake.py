@@ -24,8 +24,8 @@ from mixbake.storage.sizes import sizes_path
 from mixbake.storage.store import canonical_json
 from mixbake.stream.order import Era, Order
 
-RANGE = 10
-"""Epochs' worth a receipt covers."""
+RANGE = 16
+"""Epochs' worth a receipt covers, as `mixbake.bake.build.TASK_NUMBERS` has it."""
 MEMBER = 2048
 
 

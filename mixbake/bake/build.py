@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -97,8 +97,20 @@ def build(settings: BuildSettings, watcher: Watcher) -> Built:
         remove_leftovers(out)
         if settings.overwrite:
             folder.clear()
-        found = folder.settle(planned, settings)
-        return _bake(settings, planned, found, jobs, watcher)
+        found, baked = folder.settle(planned, settings), 0
+        *before, last = [replace(settings, epochs_worth=epochs) for epochs in _stages(found, settings)]
+        for stage in before:
+            baked += _bake(stage, planned, found, jobs, watcher).baked
+            found = folder.settle(planned, settings)
+        built = _bake(last, planned, found, jobs, watcher)
+        return replace(built, baked=baked + built.baked)
+
+
+def _stages(found: Found, settings: BuildSettings) -> list[int]:
+    """Epochs' worth to finish at, one bake.json after the other; what was begun before is finished first."""
+    begun = max([found.epochs, *(receipt.last + 1 for receipt in found.receipts)])
+    last, step = settings.epochs_worth, settings.publish_every or settings.epochs_worth
+    return [epochs for epochs in range(step, last, step) if epochs >= begun] + [last]
 
 
 def describe(plan: Plan, out: Path) -> str:

@@ -38,11 +38,15 @@ HEADER_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
-    """`mixbake build`'s arguments. size 0: the images' common size. jobs 0: every core."""
+    """`mixbake build`'s arguments.
+
+    publish_every 0: only at the end. size 0: the images' common size. jobs 0: every core.
+    """
 
     source: str = "demo"
     out: Path | None = None
     epochs_worth: int = 1
+    publish_every: int = 0
     recipe: str = "layermix"
     overrides: dict[str, Any] = field(default_factory=dict)
     mixing_set: str = "fractals"
@@ -69,6 +73,7 @@ class BuildSettings:
         _choice("--flip", self.flip, FLIPS)
         _choice("--executor", self.executor, EXECUTOR_NAMES)
         _between("--epochs-worth", self.epochs_worth, 1, MAX_EPOCHS)
+        _between("--publish-every", self.publish_every, 0, MAX_EPOCHS)
         _between("--quality", self.quality, 1, 100)
         _between("--seed", self.seed, 0, 2**63 - 1)
         _between("--max-skip", self.max_skip, 0, 1)

@@ -52,12 +52,14 @@ class Finished:
     @property
     def sizes(self) -> Mapping[str, str]:
         """SHA-256 (hex) of the files that say how long pictures are (`storage.sizes`), by path."""
-        stored = self.document["sizes"].items()
+        stored = self.document.get("sizes", {}).items()
         # A stranger's bake.json must not name files anywhere else.
         return {path: sha256 for path, sha256 in stored if SIZES.fullmatch(path) and type(sha256) is str}
 
     def is_whole(self, out: Path) -> bool:
         """Whether all files that `finish` writes are there; their bytes are not read."""
+        if "sizes" not in self.document:
+            return False
         return all((out / name).exists() for name in ("images.parquet", "README.md", *self.mixing_files, *self.sizes))
 
     def receipts(self, out: Path) -> list[Receipt]:

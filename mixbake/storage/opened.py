@@ -141,11 +141,27 @@ class Bake:
 
     def wrong_sizes(self) -> list[tuple[StoredFile, int]]:
         """Tars and indexes that are absent or have another size, with the size they have (`ABSENT`)."""
-        files = list(self.files())
-        sizes = self.shelf.sizes([file.name for file in files])
-        wanted = np.array([file.size for file in files], np.int64)
-        wrong = np.flatnonzero((sizes != wanted) & (sizes != UNKNOWN))
-        return [(files[i], int(sizes[i])) for i in wrong.tolist()]
+        names, wanted = self._names_and_sizes()
+        sizes = self.shelf.sizes(names)
+        wrong = np.flatnonzero((sizes != wanted) & (sizes != UNKNOWN)).tolist()
+        if not wrong:
+            return []
+        files = {file.name: file for file in self.files()}
+        return [(files[names[i]], int(sizes[i])) for i in wrong]
+
+    def _names_and_sizes(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Of all files, in no order: 25,000 dataclasses would cost as much as looking at the files."""
+        by_range: dict[tuple[int, int], list[str]] = {}
+        names, sizes = list(self.finished.sizes), [np.full(len(self.finished.sizes), sizes_bytes(len(self.images)))]
+        for found in self._ranges:
+            bounds = found.first, found.last
+            if bounds not in by_range:
+                by_range[bounds] = [shard_path(view, number, 0)[:-10] for view, number in self.plan.outputs(*bounds)]
+            file = f"{found.block:06d}.tar"
+            names += [folder + file for folder in by_range[bounds]]
+            names.append(found.index.name)
+            sizes += [found.sizes, np.array([found.index.size])]
+        return names, np.concatenate(sizes)
 
     @cached_property
     def _firsts(self) -> dict[int, tuple[list[int], list[BlockIndex]]]:

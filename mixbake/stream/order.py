@@ -113,7 +113,7 @@ class Order:
 
     def share(self, of_pass: int, step: int, *, rank: int, world_size: int) -> Places:
         """A rank's slice of a batch. Raises UsageError when the ranks cannot share batches equally."""
-        size, rest = divmod(self.batch_size, world_size)
+        size, rest = divmod(self.batch_size, max(world_size, 1))
         if rest or not 0 <= rank < world_size:
             raise UsageError(
                 f"batch_size {self.batch_size} counts all ranks and must be a multiple of world_size {world_size}, "
