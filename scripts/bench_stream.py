@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,9 @@ def opening(folder: Path, rounds: int) -> None:
         seconds = []
         for _ in range(rounds + 1):
             begun = time.perf_counter()
-            batch = next(iter(ShardLoader(out, batch_size=BATCH, verify="sizes")))
-            seconds.append(time.perf_counter() - begun)
+            with closing(iter(ShardLoader(out, batch_size=BATCH, verify="sizes"))) as batches:
+                batch = next(batches)
+                seconds.append(time.perf_counter() - begun)
             assert batch.valid.all()
         print(f"\n25,000 shards, 1,000,000 images, {codec}: first batch after {statistics.median(seconds[1:]):.2f} s")
 

@@ -151,4 +151,5 @@ def promises(out: Path) -> dict[str, Any]:
         "manifest_sha256": sha256(out / "manifest.json"),
         "images_sha256": sha256(out / "images.parquet"),
         "receipts": {path.stem: sha256(path) for path in (out / "receipts").iterdir()},
+        "sizes": {path.relative_to(out).as_posix(): sha256(path) for path in (out / "sizes").glob("*.npy")},
     }

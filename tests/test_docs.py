@@ -1,6 +1,7 @@
 """The documents against the code: every command, flag, default, table, path and example that they show."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -229,19 +230,35 @@ def test_the_json_member_is_the_one_that_the_demo_gives() -> None:
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small bake where the README's examples look for it."""
     folder = tmp_path_factory.mktemp("readme")
-    small = ("demo:count=12", "shards/demo-layermix", "--mixing-set", "fractals:count=2", "--executor", "inline")
+    small = ("demo:count=130", "shards/demo-layermix", "--mixing-set", "fractals:count=2", "--executor", "inline")
     mixbake_in(folder, "build", *small)
     return folder
 
 
 def test_the_stock_reader_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("webdataset")
-    printed = python_in(demo_folder, "-c", blocks(README, "python")[0])
-    assert len(printed.splitlines()) == 12
+    printed = python_in(demo_folder, "-c", blocks(README, "python")[1])
+    assert len(printed.splitlines()) == 130
+
+
+def test_the_arguments_of_the_loader_are_all_explained() -> None:
+    pytest.importorskip("torch")
+    from mixbake.stream import ShardLoader
+
+    explained = {name for row in table(README, "Argument of `ShardLoader`") for name in re.findall(r"`(\w+)`", row[0])}
+    assert explained == set(inspect.signature(ShardLoader).parameters) - {"path"}
+
+
+def test_the_training_example_runs(demo_folder: Path) -> None:
+    pytest.importorskip("torch")
+    example = blocks(README, "python")[0]
+    assert len([line for line in example.splitlines() if line]) <= 22
+    printed = python_in(demo_folder, "-c", example)
+    assert [line.split()[0] for line in printed.splitlines()] == ["0", "1", "2"]
 
 
 def test_the_index_and_replay_examples_run_and_agree(demo_folder: Path) -> None:
-    _, index, replay = blocks(README, "python")
+    _, _, index, replay = blocks(README, "python")
     check = """
 import io
 from PIL import Image

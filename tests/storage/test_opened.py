@@ -18,6 +18,19 @@ from mixbake.storage.shelf import ABSENT, LocalShelf
 
 RECEIPT = "receipts/000000-v000-001.json"
 INDEX = "index/000000-v000-001.parquet"
+OPEN_IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from mixbake.errors import Damage
+from mixbake.storage.opened import Bake
+from mixbake.storage.shelf import LocalShelf
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30),) * 2)
+try:
+    Bake.open(LocalShelf(Path(sys.argv[1])))
+except Damage as error:
+    print(error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +51,15 @@ def pair_bake(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, pict
     return out
 
 
+@pytest.fixture(scope="module")
+def jpeg_bake(tmp_path_factory: pytest.TempPathFactory, many_images: Path, picture_folder: Path) -> Path:
+    """450 images in several blocks as JPEG, one epoch's worth, and another that was added."""
+    out = tmp_path_factory.mktemp("opened") / "jpeg"
+    for epochs in (1, 2):
+        bake(many_images, out, picture_folder, epochs_worth=epochs, views="clean", codec="jpeg")
+    return out
+
+
 @pytest.fixture
 def own(clean_bake: Path, tmp_path: Path) -> Path:
     """A copy to change."""
@@ -49,13 +71,11 @@ def opened(out: Path) -> Bake:
 
 
 class TestWhole:
-    def test_it_knows_every_file(self, clean_bake: Path, pair_bake: Path) -> None:
-        for out in (clean_bake, pair_bake):
+    def test_it_knows_every_file(self, clean_bake: Path, pair_bake: Path, jpeg_bake: Path) -> None:
+        for out in (clean_bake, pair_bake, jpeg_bake):
             promised = {file.name: (file.size, file.sha256) for file in opened(out).files()}
-            paths = [*out.rglob("*.tar"), *(out / "index").iterdir()]
-            assert promised == {
-                path.relative_to(out).as_posix(): (path.stat().st_size, sha256(path)) for path in paths
-            }
+            paths = [*out.rglob("*.tar"), *(out / "index").iterdir(), *(out / "sizes").iterdir()]
+            assert promised == {path.relative_to(out).as_posix(): (path.stat().st_size, sha256(path)) for path in paths}
 
     def test_each_shard_is_found_by_view_number_and_block(self, clean_bake: Path, pair_bake: Path) -> None:
         for out in (clean_bake, pair_bake):
@@ -145,14 +165,18 @@ class TestBakeJson:
             opened(own)
         assert "restore it" in str(caught.value)
 
-    @pytest.mark.parametrize("field", ["format", "epochs_worth", "manifest_sha256", "images_sha256", "receipts"])
+    @pytest.mark.parametrize(
+        "field", ["format", "epochs_worth", "manifest_sha256", "images_sha256", "receipts", "sizes"]
+    )
     @pytest.mark.parametrize("value", [None, 1.5, True, [], "gone"])
     def test_fields_of_another_type(self, own: Path, field: str, value: Any) -> None:
         edit(own / "bake.json", lambda document: document.update({field: value}))
         with pytest.raises(Damage, match=f"{field}|is not a mixbake|manifest.json|images.parquet"):
             opened(own)
 
-    @pytest.mark.parametrize("field", ["format", "epochs_worth", "manifest_sha256", "images_sha256", "receipts"])
+    @pytest.mark.parametrize(
+        "field", ["format", "epochs_worth", "manifest_sha256", "images_sha256", "receipts", "sizes"]
+    )
     def test_fields_that_are_missing(self, own: Path, field: str) -> None:
         edit(own / "bake.json", lambda document: document.pop(field))
         with pytest.raises(Damage, match=r"bake\.json"):
@@ -225,7 +249,9 @@ class TestNamedFiles:
         with pytest.raises((Damage, StorageError, UsageError), match=Path(name).name):
             opened(own)
 
-    def test_a_receipt_of_another_bake(self, own: Path, many_images: Path, picture_folder: Path, tmp_path: Path) -> None:
+    def test_a_receipt_of_another_bake(
+        self, own: Path, many_images: Path, picture_folder: Path, tmp_path: Path
+    ) -> None:
         bake(many_images, tmp_path / "other", picture_folder, epochs_worth=2, views="clean", seed=8)
         text = (tmp_path / "other" / RECEIPT).read_bytes()
         assert text != (own / RECEIPT).read_bytes()
@@ -278,12 +304,13 @@ class TestForged:
         with pytest.raises(Damage, match=RECEIPT):
             opened(own)
 
-    def test_a_receipt_of_more_than_memory_holds(self, own: Path) -> None:
+    def test_a_receipt_of_more_than_memory_holds(self, own: Path, python: Callable[..., Any]) -> None:
         name = "000000-v000-999999999999"
         (own / RECEIPT).rename(own / f"receipts/{name}.json")
         forge(own, f"receipts/{name}.json", lambda receipt: receipt.update(last=999_999_999_999))
-        with pytest.raises(Damage, match=name):
-            opened(own)
+        done = python(OPEN_IN_LITTLE_MEMORY, own)
+        assert done.code == 0, done.err
+        assert name in done.out
 
     @pytest.mark.parametrize("text", [b"[]", b"7", b"null", b"{}", b"[" * 100_000, b"\xff", b'{"block": 1e999}'])
     def test_receipts_that_are_none(self, own: Path, text: bytes) -> None:
@@ -313,7 +340,6 @@ class TestForged:
             lambda document: document["plan"].update(block_images=0),
             lambda document: document["plan"].update(block_images=None),
             lambda document: document["plan"].update(member_bytes="x"),
-            lambda document: document["plan"].update(seed="x" * 10),
         ],
     )
     def test_plans(self, own: Path, change: Callable[[Any], object]) -> None:
@@ -345,7 +371,7 @@ class TestForged:
         with pytest.raises(Damage, match=r"images\.parquet"):
             opened(own)
 
-    @pytest.mark.parametrize("start", [0, 4, -8, -40, 200])
+    @pytest.mark.parametrize("start", [0, 4, -8, 200])
     def test_tables_that_are_none(self, own: Path, start: int) -> None:
         data = bytearray((own / "images.parquet").read_bytes())
         data[start : start + 8 if start != -8 else None] = b"\xff" * 8

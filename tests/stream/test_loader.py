@@ -147,9 +147,7 @@ class TestForms:
 
     @pytest.mark.parametrize("name", ["mix", "jsd"])
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
-    def test_both_memory_formats_hold_the_same(
-        self, every_bake: Callable[[str], Path], name: str, dtype: Any
-    ) -> None:
+    def test_both_memory_formats_hold_the_same(self, every_bake: Callable[[str], Path], name: str, dtype: Any) -> None:
         first = ShardLoader(every_bake(name), batch_size=8, dtype=dtype)
         last = ShardLoader(every_bake(name), batch_size=8, dtype=dtype, channels_last=False)
         for one, other in zip(first, last, strict=True):

@@ -66,9 +66,7 @@ def test_every_step_continues_as_if_never_stopped(
         ("mix_bake", {"dtype": torch.float32, "channels_last": False}),
     ],
 )
-def test_every_step_of_small_pictures(
-    request: pytest.FixtureRequest, name: str, settings: dict[str, Any]
-) -> None:
+def test_every_step_of_small_pictures(request: pytest.FixtureRequest, name: str, settings: dict[str, Any]) -> None:
     out = request.getfixturevalue(name)
     given = {"batch_size": 8, "seed": 3} | settings
     whole = list(chain(*run(ShardLoader(out, **given), 5)))
@@ -92,9 +90,7 @@ def together(batches: tuple[Any, ...]) -> tuple[tuple[int, ...], tuple[int, ...]
 
 @pytest.mark.parametrize("name", ["mix_bake", "jsd_bake"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (4, 8), (8, 1), (2, 1), (4, 4)])
-def test_ranks_may_become_more_or_fewer(
-    request: pytest.FixtureRequest, name: str, before: int, after: int
-) -> None:
+def test_ranks_may_become_more_or_fewer(request: pytest.FixtureRequest, name: str, before: int, after: int) -> None:
     out = request.getfixturevalue(name)
     alone = ranks(out, 1)
     whole = [together(step) for _ in range(2) for step in zip(*alone, strict=True)]
