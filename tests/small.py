@@ -21,7 +21,6 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixbake.bake.board import Totals
 from mixbake.bake.build import Built, build
 from mixbake.bake.settings import BuildSettings
 
@@ -40,7 +39,7 @@ class Silent:
     def prepare(self, what: str, done: int, total: int) -> None: ...
 
     @contextlib.contextmanager
-    def baking(self, totals: Callable[[], Totals], images: int, variants: int) -> Iterator[None]:
+    def baking(self, *_told: object) -> Iterator[None]:
         yield
 
     def event(self, name: str, **fields: Any) -> None: ...
@@ -105,9 +104,9 @@ def all_seen(batches: Iterable[Any]) -> list[Seen]:
     return [seen(batch) for batch in batches]
 
 
-def own_threads() -> list[str]:
-    """Names of the threads of this process that loaders began and that have not ended."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+def own_threads() -> set[threading.Thread]:
+    """The threads of this process that loaders began and that have not ended."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith(THREADS)}
 
 
 def edit(path: Path, change: Callable[[Any], object]) -> None:

@@ -18,7 +18,7 @@ from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.presets import NamedRecipe, resolve
 from mixbake.storage import codecs
 from mixbake.storage.environment import environment_id
-from mixbake.storage.plan import Plan, block_images, source_digest
+from mixbake.storage.plan import MOST_IMAGES, Plan, block_images, source_digest
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -29,8 +29,6 @@ CROPS = ("auto", "pad", "resized", "fit")
 FLIPS = ("auto", "none", "online", "baked")
 EXECUTOR_NAMES = ("joblib", "inline")
 MAX_EPOCHS = 1000
-MAX_IMAGES = 10**8
-"""Keys spell an image number in eight digits."""
 SIZES = (8, 1024)
 HEADER_BYTES = 1 << 16
 """Read of each image to know its size: a JPEG's longest segment, such as a camera's Exif."""
@@ -104,7 +102,7 @@ def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say:
     """Resolve every choice. Prepares the mixing set in `pictures_folder` if the recipe uses one."""
     source, listing = open_listing(settings)
     say(f"{len(listing):,} images in {len(listing.classes)} classes" + _ignored(listing))
-    _between("the number of images", len(listing), 1, MAX_IMAGES)
+    _between("the number of images", len(listing), 1, MOST_IMAGES)
     size = settings.size or common_size(source, listing, say)
     _between("the images' common size", size, *SIZES)
     named = resolve(settings.recipe, size=size, overrides=settings.overrides)

@@ -28,6 +28,8 @@ from mixbake.storage.shelf import ABSENT, UNKNOWN, Shelf
 from mixbake.storage.sizes import sizes_bytes, sizes_path
 
 VIEWS = ("mix", "clean")
+Place = tuple[str, int, int]
+"""View, number and block of a shard."""
 RESTORE = "restore it from a copy, or bake it again with the same build command"
 _RANGE = re.compile(r"(\d{6,})-v(\d{3,})-(\d{3,})")
 _FETCHERS = 32
@@ -124,16 +126,18 @@ class Bake:
             raise Damage(f"bake.json in {self.shelf.name} does not name {name}: {RESTORE}")
         return StoredFile(name=name, size=sizes_bytes(len(self.images)), sha256=sha256)
 
-    def shards(self) -> Iterator[StoredFile]:
-        """All tars, as promised."""
+    def shards(self) -> Iterator[tuple[Place, StoredFile]]:
+        """All tars, as promised, and what they are."""
         for found in self._ranges:
             outputs = self.plan.outputs(found.first, found.last)
             for (view, number), size, sha256 in zip(outputs, found.sizes.tolist(), found.sha256, strict=True):
-                yield StoredFile(name=shard_path(view, number, found.block), size=size, sha256=sha256)
+                place = (view, number, found.block)
+                yield place, StoredFile(name=shard_path(*place), size=size, sha256=sha256)
 
     def files(self) -> Iterator[StoredFile]:
         """All tars, indexes and files of lengths, as promised."""
-        yield from self.shards()
+        for _, file in self.shards():
+            yield file
         for name, sha256 in self.finished.sizes.items():
             yield StoredFile(name=name, size=sizes_bytes(len(self.images)), sha256=sha256)
         for found in self._ranges:
@@ -223,12 +227,16 @@ def _read_images(shelf: Shelf, finished: Finished, plan: Plan) -> dict[str, NDAr
     data = _checked(shelf, "images.parquet", finished.document["images_sha256"])
     try:
         table = pq.read_table(io.BytesIO(data), columns=["number", "label", "skipped"])
-        numbers, labels = table["number"].to_numpy(), table["label"].to_numpy().astype(np.int64)
+        if not all(pa.types.is_integer(table.schema.field(name).type) for name in ("number", "label")):
+            raise KeyError("numbers and labels are whole numbers")  # noqa: TRY301 - as if there were none
+        numbers, labels = (table[name].cast(pa.int64()).to_numpy() for name in ("number", "label"))
         readable = table["skipped"].combine_chunks().is_null().to_numpy(zero_copy_only=False)
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise Damage(f"images.parquet in {shelf.name} is not a table of images ({error}): {RESTORE}") from error
-    if not np.array_equal(numbers, np.arange(plan.images)) or plan.block_images < 1:
+    if not np.array_equal(numbers, np.arange(plan.images)):
         raise Damage(f"images.parquet in {shelf.name} does not list the {plan.images} images of the plan: {RESTORE}")
+    if labels.dtype != np.int64 or not ((labels >= 0) & (labels < len(plan.classes))).all():
+        raise Damage(f"images.parquet in {shelf.name} has labels outside of 0 to {len(plan.classes) - 1}: {RESTORE}")
     return _places(plan, readable, labels)
 
 
@@ -303,6 +311,8 @@ def _range(
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise Damage(f"receipts/{name}.json in {shelf.name} is no receipt ({error}): {RESTORE}") from error
     good = 0 <= block < plan.blocks and name == range_name(block, first, last) and same_plan
+    # Counted before any list of so many is made.
+    good = good and first <= last and len(shards) == (last + 1 - first) * (plan.group + (plan.views != "mix"))
     if not good or named != list(plan.outputs(first, last)) or (counts != samples[block]).any():
         raise Damage(f"receipts/{name}.json in {shelf.name} does not belong to this bake: {RESTORE}")
     return BlockIndex(block=block, first=first, last=last, index=index, sizes=sizes, sha256=hashes)

@@ -5,7 +5,8 @@ it; two plans are the same exactly when their fields are.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from mixbake.core import rng
 from mixbake.data.listing import Listing
-from mixbake.errors import PlanDiffers
+from mixbake.errors import Damage, PlanDiffers
 from mixbake.storage import codecs, tar
 from mixbake.storage.store import canonical_json
 
 FORMAT = "mixbake bake 1"
+MOST_IMAGES = 10**8
+"""Keys spell an image number in eight digits."""
 BLOCKS_WANTED = 64
 """A small set is cut into up to this many blocks, so that many workers have something to do."""
 MIN_IMAGES = {True: 200, False: 48}
@@ -158,8 +161,45 @@ def plan_of(document: Any) -> Plan:
     if set(stored) != names:
         odd = ", ".join(sorted(set(stored) ^ names))
         raise PlanDiffers(f"the plan was written by another version of mixbake (fields {odd}): use that version")
+    if wrong := [name for name, is_sound in _SOUND.items() if not is_sound(stored[name])]:
+        raise Damage(f"manifest.json: {wrong[0]} is {stored[wrong[0]]!r:.80}: restore it from a copy")
+    if stored["baked"] > stored["images"]:
+        raise Damage(f"manifest.json: {stored['baked']} of {stored['images']} images are baked: restore it from a copy")
     tuples = {"classes": tuple(stored["classes"]), "background": tuple(stored["background"])}
     return Plan(**(stored | tuples))
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _list(kind: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and all(type(part) is kind for part in value)
+
+
+_SOUND: Mapping[str, Callable[[Any], bool]] = {
+    "schema": _whole(1, 10**6),
+    "seed": _whole(0, 2**63 - 1),
+    "recipe": lambda value: isinstance(value, Mapping) and type(value.get("name")) is str,
+    "source": lambda value: type(value) is str,
+    "classes": _list(str),
+    "images": _whole(0, MOST_IMAGES),
+    "baked": _whole(0, MOST_IMAGES),
+    "mixing": lambda value: value is None or (type(value) is str and re.fullmatch("[0-9a-f]{64}", value) is not None),
+    "pictures": _whole(0, 2**31),
+    "size": _whole(1, 2048),
+    "crop": lambda value: type(value) is str,
+    "flip": lambda value: type(value) is str and value in FLIP_WORDS,
+    "views": lambda value: type(value) is str and value in ("mix", "jsd", "clean"),
+    "codec": lambda value: type(value) is str and value in codecs.CODECS,
+    "quality": _whole(0, 100),
+    "background": lambda value: _list(int)(value) and len(value) == 3,
+    "member_bytes": _whole(1, 1 << 20),
+    "paths_in_members": lambda value: type(value) is bool,
+    "block_images": _whole(1, MOST_IMAGES),
+    "environment": lambda value: isinstance(value, Mapping),
+}
+"""What each field of a stored plan may be. A reader computes lengths and addresses from them."""
 
 
 def differences(old: Plan, new: Plan) -> list[str]:

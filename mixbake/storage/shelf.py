@@ -94,5 +94,5 @@ def missing(name: str, shelf: str) -> Damage:
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116 - 25,000 of them: a Path each would cost more than the call
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ABSENT

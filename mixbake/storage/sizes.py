@@ -8,6 +8,7 @@ as the tars have them; `bake.json` holds the SHA-256 of each file.
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mixbake.errors import Damage
 from mixbake.storage import codecs, tar
 from mixbake.storage.plan import Plan
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import publish_bytes, sha256_file
+from mixbake.storage.store import publish_bytes, retrying, sha256_file
 
 SIZES = re.compile(r"sizes/(mix|clean)-v\d{3,}\.npy")
 HEADER_BYTES = 128
@@ -53,7 +54,7 @@ def write_sizes(
         last = min(first + WINDOW, epochs) - 1
         wanted = [output for output in plan.outputs(first, last) if not _is_there(out, sizes_path(*output), known)]
         for (view, number), sizes in _collect(out, plan, receipts, wanted).items():
-            publish_bytes(out / sizes_path(view, number), _npy(sizes))
+            publish_bytes(out / sizes_path(view, number), npy_header(sizes.shape, sizes.dtype) + sizes.tobytes())
         for output in plan.outputs(first, last):
             path = sizes_path(*output)
             found[path] = known[path] if output not in wanted else sha256_file(out / path)[0]
@@ -76,22 +77,25 @@ def places(
 
 def read_sizes(path: Path, samples: int) -> NDArray[np.uint32]:
     """uint32[samples]. Raises Damage when the file is anything else."""
-    try:
-        sizes: NDArray[np.uint32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise Damage(f"{path.name} cannot be read ({error})") from error
-    if sizes.shape != (samples,) or sizes.dtype != np.uint32:
-        raise Damage(f"{path.name} holds {sizes.dtype} {sizes.shape} and not uint32 ({samples},)")
-    return sizes
+    expected = npy_header((samples,), np.dtype(np.uint32))
+    if path.stat().st_size != sizes_bytes(samples):
+        raise Damage(f"{path.name} has {path.stat().st_size:,} bytes and should have {sizes_bytes(samples):,}")
+    data = retrying(path.read_bytes, path)
+    if not data.startswith(expected):
+        raise Damage(f"{path.name} is not an array of {samples} lengths")
+    return np.frombuffer(data, np.uint32, offset=len(expected))
 
 
 def _is_there(out: Path, path: str, known: Mapping[str, str]) -> bool:
     return path in known and (out / path).exists() and sha256_file(out / path)[0] == known[path]
 
 
-def _npy(sizes: NDArray[np.uint32]) -> bytes:
+@lru_cache(maxsize=64)
+def npy_header(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> bytes:
+    """What a .npy file of such an array begins with. Comparing it is safer than reading what somebody wrote there."""
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, sizes, version=(1, 0), allow_pickle=False)
+    description = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
+    np.lib.format.write_array_header_1_0(buffer, description)
     return buffer.getvalue()
 
 

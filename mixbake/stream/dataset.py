@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from mixbake.errors import Damage, UsageError
-from mixbake.storage.opened import RESTORE, VIEWS, Bake
+from mixbake.errors import UsageError
+from mixbake.storage.opened import VIEWS, Bake
 from mixbake.storage.plan import spell_worth
 from mixbake.stream.buffers import Buffers
-from mixbake.stream.reader import Fault, Reader
+from mixbake.stream.reader import Reader, damage
 from mixbake.stream.remote import open_shelf
 from mixbake.stream.settings import require
 from mixbake.stream.verify import Verifier
@@ -69,7 +69,7 @@ class Access:
                 f"not {self.number!r}"
             )
         if faults := Verifier(bake, self.verify).at_opening():
-            raise damage(faults, bake)
+            raise damage([fault for _, fault in faults], bake)
         return bake
 
 
@@ -221,10 +221,3 @@ class BakeDataset(Dataset[tuple[Any, int]]):
 def _shared(tensor: torch.Tensor) -> torch.Tensor:
     shared: torch.Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]  # torch left it untyped
     return shared
-
-
-def damage(faults: Sequence[Fault], bake: Bake) -> Damage:
-    """The error that names the first faults and how many there are."""
-    first = "; ".join(str(fault) for fault in faults[:3])
-    more = f" (and {len(faults) - 3:,} more)" if len(faults) > 3 else ""
-    return Damage(f"{bake.shelf.name} is damaged: {first}{more}: {RESTORE}")

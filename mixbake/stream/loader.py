@@ -9,8 +9,8 @@ prefetched, is the position; state_dict() after batch k continues with batch k +
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+import weakref
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,27 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from mixbake.errors import Damage, UsageError
+from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake
 from mixbake.stream.batch import Batch
 from mixbake.stream.devices import Finisher
 from mixbake.stream.follow import first_bake, grown_bake
 from mixbake.stream.order import CYCLIC, Era, Order, Places, era_tuples, eras_from, flips
 from mixbake.stream.prefetch import ahead
-from mixbake.stream.reader import Fault, Reader, describe
+from mixbake.stream.reader import Fault, Reader, damage
 from mixbake.stream.remote import open_shelf
-from mixbake.stream.resident import Resident, Source
-from mixbake.stream.settings import FLIPS, ON_DAMAGE, VIEWS, require, resolved_flip, resolved_views, world
+from mixbake.stream.resident import Resident
+from mixbake.stream.rows import Source, numbers_of, rows_of
+from mixbake.stream.settings import (
+    FLIPS,
+    ON_DAMAGE,
+    VIEWS,
+    require,
+    resolved_flip,
+    resolved_views,
+    usual_threads,
+    world,
+)
 from mixbake.stream.verify import VERIFY, Verifier
 
 LOG = logging.getLogger("mixbake.stream")
@@ -107,6 +117,7 @@ class ShardLoader:
         self._generation, self._resuming = 0, False
         self._pass, self._step = 0, 0
         self._begun = False
+        self._batches: Generator[Batch, None, None] | None = None
         self._bake = bake = first_bake(self._shelf, follow_seconds) if follow else Bake.open(self._shelf)
         self.views = resolved_views(bake, views, clean_fraction)
         self._flip = resolved_flip(bake, flip)
@@ -150,19 +161,20 @@ class ShardLoader:
         """Make `epoch` the next pass, from its beginning; not needed: passes count themselves."""
         if epoch < 0:
             raise UsageError(f"an epoch is 0 or more, not {epoch}")
+        self._end_pass()
         self._pass, self._step, self._begun, self._resuming = epoch, 0, False, False
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         """The next pass; the first time after `load_state_dict` the rest of the pass it was saved in."""
-        self._reopen_after_fork()
+        self._reopen()
+        self._end_pass()
         if self._begun and not self._resuming:
             self._pass, self._step = self._pass + 1, 0
         self._begun, self._resuming = True, False
-        self._generation += 1
         if self._follow and self._step == 0:
             self._grow()
         LOG.info("pass %d: use %d of epoch's worth %d", self._pass, self._order.use(self._pass) + 1, self._epoch())
-        return self._iterate(self._generation, self._pass, self._step)
+        return self._iterate(self._generation)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training stands, as plain values: seed, pass, batches consumed of it, and what fixes the order."""
@@ -187,6 +199,7 @@ class ShardLoader:
         The number of ranks and threads may be another one. grow: from the next pass on, use what the bake has
         gained since; otherwise it goes on with what there was. Raises UsageError for any other difference.
         """
+        self._end_pass()
         mine = self.state_dict()
         free = {"pass", "step", "eras"}
         odd = [name for name in mine if name not in free and state.get(name) != mine[name]]
@@ -195,22 +208,23 @@ class ShardLoader:
         eras, of_pass, step = eras_from(state.get("eras")), state.get("pass"), state.get("step")
         if type(of_pass) is not int or type(step) is not int or of_pass < 0 or not 0 <= step < len(self):
             raise UsageError(f"a state at pass {of_pass!r}, step {step!r}: it was not made by state_dict()")
-        worth = self._cycle(self._bake.epochs_worth)
+        worth, order = self._cycle(self._bake.epochs_worth), replace(self._order, eras=eras)
         if eras[-1].epochs > worth:
             raise UsageError(
                 f"the state was made with {eras[-1].epochs} epochs' worth and {self._shelf.name} holds {worth}: "
                 "give the whole bake"
             )
-        self._order = replace(self._order, eras=eras)
+        self._order = order
         if grow and worth > eras[-1].epochs:
             self._order = self._order.grown(of_pass + (step > 0), worth)
         self._pass, self._step, self._begun, self._resuming = of_pass, step, True, True
 
     def close(self) -> None:
-        """End the pass that is under way, threads and mappings; batches that were handed out stay valid."""
-        self._generation += 1
-        self._reader.close()
-        self._verifier.close()
+        """End the pass that is under way, threads and mappings. Batches stay valid; iterating again opens again."""
+        self._end_pass()
+        self._release()
+        # Whoever iterates again opens again.
+        self._pid = -1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"given": self._given, "state": self.state_dict(), "begun": self._begun}
@@ -222,25 +236,42 @@ class ShardLoader:
 
     def _open(self, bake: Bake) -> None:
         self._bake, self._pid = bake, os.getpid()
-        self._verifier = Verifier(bake, self._given["verify"], share=(self.rank, self.world_size))
-        threads = self._given["threads"] or len(os.sched_getaffinity(0))
-        self._reader = Reader(bake, threads=threads, opened=self._verifier.opened)
-        self._note([(-1, fault) for fault in self._verifier.at_opening()])
+        self._verifier: Verifier = Verifier(bake, self._given["verify"], share=(self.rank, self.world_size))
+        threads = self._given["threads"] or usual_threads()
+        self._reader: Reader = Reader(bake, threads=threads, opened=self._verifier.opened)
+        # Also when the loader is dropped without a word; the threads do not hold it.
+        self._release: Any = weakref.finalize(self, _release, self._reader, self._verifier)
+        faults = self._verifier.at_opening()
+        self._note([(-1, fault) for _, fault in faults])
+        for place, fault in faults:
+            if place is not None:
+                self._reader.condemn(*place, fault.reason)
         self._resident = Resident.of(self._resident_wish, bake, self._reader, self._finisher)
 
-    def _reopen_after_fork(self) -> None:
+    def _reopen(self) -> None:
+        """After a fork threads are gone, after close() everything is."""
         if self._pid != os.getpid():
+            self._batches = None
             self._open(self._bake)
+
+    def _end_pass(self) -> None:
+        """End the iteration that is under way, if there is one: its thread reads no more, who asks it gets an error."""
+        self._generation += 1
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
     def _grow(self) -> None:
         """Take what the bake has gained, at the beginning of a pass; all ranks take the same."""
         bake, epochs = grown_bake(self._bake, self.world_size)
-        if self._cycle(epochs) > self._order.eras[-1].epochs:
+        if self._pass == 0:
+            # Ranks may have opened it at different moments.
+            self._order = replace(self._order, eras=(Era(first_pass=0, epochs=self._cycle(epochs)),))
+        elif self._cycle(epochs) > self._order.eras[-1].epochs:
             LOG.info("pass %d: the bake has grown to %d epochs' worth", self._pass, epochs)
             self._order = self._order.grown(self._pass, self._cycle(epochs))
         if bake is not self._bake:
-            self._reader.close()
-            self._verifier.close()
+            self._release()
             self._open(bake)
 
     def _cycle(self, epochs: int) -> int:
@@ -250,25 +281,36 @@ class ShardLoader:
     def _epoch(self) -> int:
         return self._order.epoch(self._pass)
 
-    def _iterate(self, generation: int, of_pass: int, first: int) -> Iterator[Batch]:
-        steps = range(first, len(self))
-        made = (self._make(of_pass, step) for step in steps)
-        with closing(ahead(made, self._prefetch)) as batches:
-            for step, batch in zip(steps, batches, strict=True):
-                if generation != self._generation:
-                    raise UsageError("this pass has ended: the loader was closed, or another iteration of it was begun")
+    def _iterate(self, generation: int) -> Generator[Batch, None, None]:
+        of_pass, steps = self._pass, range(self._step, len(self))
+        self._require_current(generation)
+        self._batches = batches = ahead((self._make(of_pass, step) for step in steps), self._prefetch)
+        try:
+            for step in steps:
+                self._require_current(generation)
+                batch = next(batches)
                 self._step = step + 1
                 yield self._finisher.hand_over(batch)
+            self._require_current(generation)
+            self._verifier.finish()
+            self._note_found()
+        finally:
+            batches.close()
+
+    def _require_current(self, generation: int) -> None:
+        if generation != self._generation:
+            raise UsageError("this pass has ended: the loader was closed, or another iteration of it was begun")
 
     def _make(self, of_pass: int, step: int) -> Batch:
         """A whole batch, by the background thread."""
         places = self._order.share(of_pass, step, rank=self.rank, world_size=self.world_size)
-        ids, rows = self._bake.images[places.images], self._rows(places)
+        ids, rows = self._bake.images[places.images], rows_of(places, self.views, self._bake.plan.group)
         read = self._resident.batch if self._resident is not None else self._streamed
         images, faults = read(rows, places.images, self._mirrored(ids, places, len(rows)))
-        self._note([*faults, *((-1, fault) for fault in self._verifier.found())])
+        self._note(faults)
+        self._note_found()
         places.valid[[target % len(places) for target, _ in faults]] = False
-        numbers = _numbers(rows, len(places))
+        numbers = numbers_of(rows, len(places))
         provenance = [self._provenance(row, places.images) for row in rows] if self._metadata else [None]
         alone = len(rows) == 1
         return self._finisher.batch(
@@ -280,24 +322,6 @@ class ShardLoader:
             valid=places.valid,
             metadata=provenance[0] if alone or not self._metadata else tuple(provenance),
         )
-
-    def _rows(self, places: Places) -> list[list[Source]]:
-        """Where the rows of a batch come from: one, or three with views "jsd"."""
-        if self.views == "jsd":
-            everywhere, first = np.arange(len(places)), 2 * places.epoch
-            return [
-                [("clean", places.epoch, everywhere)],
-                [("mix", first, everywhere)],
-                [("mix", first + 1, everywhere)],
-            ]
-        if not self._order.clean_fraction:
-            return [[("mix", places.epoch, np.arange(len(places)))]]
-        clean = places.epoch // self._bake.plan.group
-        parts: list[Source] = [
-            ("mix", places.epoch, np.flatnonzero(~places.clean)),
-            ("clean", clean, np.flatnonzero(places.clean)),
-        ]
-        return [[part for part in parts if len(part[2])]]
 
     def _mirrored(self, ids: NDArray[np.int64], places: Places, rows: int) -> NDArray[np.bool_] | None:
         """Which pictures to mirror, all rows of an image alike; None for none."""
@@ -321,16 +345,29 @@ class ShardLoader:
 
     def _provenance(self, sources: Sequence[Source], positions: NDArray[np.int64]) -> Any:
         """Index rows of a row of the batch, a pyarrow Table in its order."""
-        tables = [self._reader.rows(view, number, positions[chosen]) for view, number, chosen in sources]
+        tables = [self._rows_of(view, number, positions[chosen]) for view, number, chosen in sources]
         order = np.concatenate([chosen for _, _, chosen in sources])
         return pa.concat_tables(tables).unify_dictionaries().take(pa.array(np.argsort(order, kind="stable")))
+
+    def _rows_of(self, view: str, number: int, positions: NDArray[np.int64]) -> Any:
+        table, faults = self._reader.rows(view, number, positions)
+        self._note([(-1, fault) for fault in faults])
+        return table
+
+    def _note_found(self) -> None:
+        """What the background has found out about shards that were read already: no more of them is."""
+        for place, fault in self._verifier.found():
+            self._note([(-1, fault)])
+            self._reader.condemn(*place, fault.reason)
+            if self._resident is not None:
+                self._resident.condemn(*place, fault)
 
     def _note(self, faults: Sequence[tuple[int, Fault]]) -> None:
         """Raise Damage, or count and log what is lost."""
         if not faults:
             return
         if not self._skip:
-            raise Damage(describe([fault for _, fault in faults], self._shelf.name))
+            raise damage([fault for _, fault in faults], self._bake, advice=", or read on with on_damage='skip'")
         self.damaged += sum(target >= 0 for target, _ in faults)
         for _, fault in faults:
             if str(fault) not in self._faulty:
@@ -338,9 +375,6 @@ class ShardLoader:
                 LOG.warning("%s is damaged, left out: %s", self._shelf.name, fault)
 
 
-def _numbers(rows: Sequence[Sequence[Source]], count: int) -> NDArray[np.int64]:
-    numbers = np.empty((len(rows), count), np.int64)
-    for row, sources in zip(numbers, rows, strict=True):
-        for _, number, chosen in sources:
-            row[chosen] = number
-    return numbers
+def _release(reader: Reader, verifier: Verifier) -> None:
+    reader.close()
+    verifier.close()

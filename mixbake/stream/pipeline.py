@@ -18,16 +18,15 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import DecompressionBombError
 
 from mixbake.core import rng
 from mixbake.errors import MissingExtra, UsageError
 from mixbake.storage import tar
 from mixbake.storage.opened import Bake, StoredFile, describe_size
 from mixbake.storage.plan import Plan
-from mixbake.stream.dataset import Access, SharedPass, damage
+from mixbake.stream.dataset import Access, SharedPass
 from mixbake.stream.maps import map_file
-from mixbake.stream.reader import DECODERS, Fault
+from mixbake.stream.reader import DECODERS, UNREADABLE, Fault, damage
 
 try:
     import webdataset as wds
@@ -38,7 +37,6 @@ Bytes = NDArray[np.uint8]
 Sample = dict[str, Any]
 """A sample between stages: __key__, __url__ (shard), position (in the bake), and its members' bytes by extension."""
 
-UNDECODABLE = (ValueError, OSError, SyntaxError, DecompressionBombError)
 SIZE_DIGITS = re.compile(rb"[0-7]{11}")
 MOST_BYTES_A_PIXEL, MOST_BYTES_BESIDE = 24, 1 << 16
 """A picture's member is no longer than this; the worst noise stays far below."""
@@ -210,7 +208,7 @@ class _Decode:
         pixels = np.empty((plan.size, plan.size, 3), np.uint8)
         try:
             DECODERS[plan.codec](sample[plan.extension], pixels)
-        except UNDECODABLE as error:
+        except UNREADABLE as error:
             self._refuse(sample, f"the picture cannot be decoded ({error})", error)
         return torch.from_numpy(pixels).permute(2, 0, 1)
 

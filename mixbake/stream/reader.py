@@ -24,8 +24,9 @@ from PIL import Image
 
 from mixbake.errors import Damage
 from mixbake.storage import codecs, tar
+from mixbake.storage.index import SCHEMA
 from mixbake.storage.opened import RESTORE, Bake, StoredFile, describe_size
-from mixbake.storage.sizes import places, read_sizes
+from mixbake.storage.sizes import npy_header, places, read_sizes
 from mixbake.stream.gather import gather, png_frame
 from mixbake.stream.maps import map_file
 
@@ -77,6 +78,7 @@ class Reader:
         self._starts = np.cumsum(bake.samples) - bake.samples
         self._record = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record if self._fixed else 0
         self._frame = png_frame(plan.size) if self._fixed else np.zeros(0, np.uint8)
+        self._condemned: dict[tuple[str, int], dict[int, str]] = {}
         self._shards: OrderedDict[tuple[str, int], _Shards] = OrderedDict()
         distant = bake.shelf.distant
         self._pool = ThreadPoolExecutor(threads, "decode") if threads > 1 and (distant or not self._fixed) else None
@@ -112,31 +114,40 @@ class Reader:
 
     def condemn(self, view: str, number: int, block: int, reason: str) -> None:
         """Use a shard no more: it was found to be damaged."""
-        shards = self._of(view, number)
-        shards.broken[block], shards.addresses[block] = reason, 0
+        self._condemned.setdefault((view, number), {})[block] = reason
+        if (view, number) in self._shards:
+            shards = self._shards[view, number]
+            shards.broken[block], shards.addresses[block] = reason, 0
 
-    def rows(self, view: str, number: int, positions: NDArray[np.int64]) -> Any:
+    def rows(self, view: str, number: int, positions: NDArray[np.int64]) -> tuple[Any, list[Fault]]:
         """The index rows of pictures as a pyarrow Table (`storage.index.SCHEMA`), in the order of `positions`.
 
-        Raises Damage when an index is not the promised one.
+        Rows of an index that is not what it should be are null; what is wrong with it is returned beside.
         """
-        blocks, pieces, order = self.bake.blocks[positions], [], []
+        blocks, pieces, order, faults = self.bake.blocks[positions], [], [], []
         for block in np.unique(blocks).tolist():
             here = np.flatnonzero(blocks == block)
-            wanted, samples = self.bake.rows[positions[here]], int(self.bake.samples[block])
-            table, start = self._index_rows(view, number, block, samples)
-            pieces.append(table.take(pa.array(start + wanted.astype(np.int64))))
+            try:
+                pieces.append(self._index_rows(view, number, block, positions[here]))
+            except Damage as error:
+                faults.append(Fault(shard=self.bake.index(view, number, block)[0].name, key=None, reason=str(error)))
+                pieces.append(pa.table([pa.nulls(len(here), field.type) for field in SCHEMA], schema=SCHEMA))
             order.append(here)
         table = pa.concat_tables(pieces).unify_dictionaries()
-        return table.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+        return table.take(pa.array(np.argsort(np.concatenate(order), kind="stable"))), faults
 
-    def _index_rows(self, view: str, number: int, block: int, samples: int) -> tuple[Any, int]:
-        file, position = self.bake.index(view, number, block)
-        path = self._local(file)
+    def _index_rows(self, view: str, number: int, block: int, positions: NDArray[np.int64]) -> Any:
+        file, shard = self.bake.index(view, number, block)
+        first = shard * int(self.bake.samples[block])
         try:
-            return pq.read_table(path), position * samples
-        except (pa.ArrowException, OSError) as error:
-            raise Damage(f"{file.name} in {self.bake.shelf.name} is damaged ({error}): {RESTORE}") from error
+            table = pq.read_table(self._local(file))
+            rows = table.take(pa.array(first + self.bake.rows[positions].astype(np.int64))).cast(SCHEMA)
+            keys = rows["key"].to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise Damage(f"it cannot be read ({error})") from error
+        if keys != [tar.key(image, number, view) for image in self.bake.images[positions].tolist()]:
+            raise Damage("its rows are not those of the shard's samples")
+        return rows
 
     def _of(self, view: str, number: int) -> _Shards:
         blocks = self.bake.plan.blocks
@@ -148,15 +159,17 @@ class Reader:
         return self._shards[view, number]
 
     def _empty(self, view: str, number: int) -> _Shards:
-        """Nothing is mapped yet. Raises Damage when the lengths of encoded pictures are not as promised."""
+        """Nothing is mapped yet; everything is broken when the lengths of encoded pictures are not as promised."""
         blocks, samples = self.bake.plan.blocks, self.bake.samples
-        if self._fixed:
-            sizes, offsets, tars = np.zeros(0, np.uint32), np.zeros(0, np.int64), samples * self._record + len(tar.END)
-        else:
-            file = self.bake.sizes(view, number)
-            sizes = read_sizes(self._local(file), len(self.bake.images))
-            offsets, tars = places(sizes, samples, self.bake.plan.member_bytes)
-        return _Shards(np.zeros(blocks, np.uint64), [None] * blocks, offsets, sizes, tars)
+        sizes, offsets, tars = np.zeros(0, np.uint32), np.zeros(0, np.int64), samples * self._record + len(tar.END)
+        broken = dict(self._condemned.get((view, number), {}))
+        if not self._fixed:
+            try:
+                sizes = read_sizes(self._local(self.bake.sizes(view, number)), len(self.bake.images))
+                offsets, tars = places(sizes, samples, self.bake.plan.member_bytes)
+            except Damage as error:
+                broken = dict.fromkeys(range(blocks), str(error))
+        return _Shards(np.zeros(blocks, np.uint64), [None] * blocks, offsets, sizes, tars, broken)
 
     def _local(self, file: StoredFile) -> Path:
         return self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
@@ -236,7 +249,11 @@ class Reader:
         plan, decode = self.bake.plan, DECODERS[self.bake.plan.codec]
         blocks, images = self.bake.blocks[positions], self.bake.images[positions]
         at = self._starts[blocks] + self.bake.rows[positions]
-        columns = (positions, blocks, images, targets, shards.offsets[at], shards.sizes[at])
+        if not len(shards.sizes):
+            at = at[:0]
+        nothing = np.zeros(len(positions) - len(at), np.int64)
+        offsets, sizes = (np.concatenate([column[at], nothing]) for column in (shards.offsets, shards.sizes))
+        columns = (positions, blocks, images, targets, offsets, sizes)
         for position, block, image, target, offset, size in zip(*(one.tolist() for one in columns), strict=True):
             mapped = shards.maps[block]
             if mapped is None or block in shards.broken:
@@ -248,7 +265,7 @@ class Reader:
                 continue
             try:
                 decode(mapped[offset : offset + size], out[target])
-            except (ValueError, OSError, SyntaxError) as error:
+            except UNREADABLE as error:
                 reason = f"the picture cannot be decoded ({error})"
                 yield target, self._fault(shards, view, number, position, reason)
 
@@ -260,28 +277,30 @@ def _decode_jpeg(data: Bytes, out: Bytes) -> None:
 
 
 def _decode_with_pillow(data: Bytes, out: Bytes) -> None:
-    with Image.open(io.BytesIO(data.data), formats=("PNG", "WEBP")) as image:
-        if (image.height, image.width) != out.shape[:2]:
-            raise ValueError(f"it is {image.height}×{image.width}, not {out.shape[0]}×{out.shape[1]}")
-        out[:] = np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(io.BytesIO(data.data), formats=("PNG", "WEBP")) as image:
+            if (image.height, image.width) != out.shape[:2]:
+                raise ValueError(f"it is {image.height}×{image.width}, not {out.shape[0]}×{out.shape[1]}")
+            out[:] = np.asarray(image.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"it claims to be huge ({error})") from error
 
 
 def _decode_array(data: Bytes, out: Bytes) -> None:
-    stream = io.BytesIO(data.data)
-    np.lib.format.read_magic(stream)
-    shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
-    if shape != out.shape or by_column or kind != np.uint8 or len(data) - stream.tell() != out.nbytes:
-        raise ValueError(f"it is {kind} {shape}, not uint8 {out.shape}")
-    out.reshape(-1)[:] = data[stream.tell() :]
+    header = npy_header(out.shape, out.dtype)
+    if len(data) != len(header) + out.nbytes or data[: len(header)].tobytes() != header:
+        raise ValueError(f"it is not an array of uint8 {out.shape}")
+    out.reshape(-1)[:] = data[len(header) :]
 
 
+UNREADABLE = (ValueError, OSError, SyntaxError)
 DECODERS: dict[str, Callable[[Bytes, Bytes], None]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_with_pillow,
     "webp": _decode_with_pillow,
     "raw": _decode_array,
 }
-"""By codec: stored bytes into uint8 S×S×3 of the plan's size. ValueError, OSError or SyntaxError for anything else."""
+"""By codec: stored bytes into uint8 S×S×3 of the plan's size. Raises one of `UNREADABLE` for anything else."""
 
 
 def faults_of(bake: Bake) -> list[Fault]:
@@ -289,8 +308,8 @@ def faults_of(bake: Bake) -> list[Fault]:
     return [Fault(shard=file.name, key=None, reason=describe_size(file, found)) for file, found in bake.wrong_sizes()]
 
 
-def describe(faults: Sequence[Fault], shelf: str) -> str:
-    """The message for damage: the first faults, and how many there are."""
+def damage(faults: Sequence[Fault], bake: Bake, *, advice: str = "") -> Damage:
+    """The error that names the first faults and how many there are; advice: what else to do."""
     first = "; ".join(str(fault) for fault in faults[:3])
     more = f" (and {len(faults) - 3:,} more)" if len(faults) > 3 else ""
-    return f"{shelf} is damaged: {first}{more}: {RESTORE}, or read on with on_damage='skip'"
+    return Damage(f"{bake.shelf.name} is damaged: {first}{more}: {RESTORE}{advice}")

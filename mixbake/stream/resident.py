@@ -14,13 +14,11 @@ from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake
 from mixbake.stream.devices import Finisher
 from mixbake.stream.reader import Fault, Reader
+from mixbake.stream.rows import Source
 
 FREE_SHARE = 0.4
 """Of a GPU's free memory that "auto" takes at most."""
 DECODED_AT_ONCE = 1024
-
-Source = tuple[str, int, NDArray[np.int64]]
-"""A view, a number, and which places of a row are taken from there."""
 
 
 class Resident:
@@ -61,6 +59,11 @@ class Resident:
         if self._finisher.on_cpu:
             return self._finisher.finish(host, len(rows), mirrored), faults
         return self._finisher.on_device(pictures, len(rows), mirrored), faults
+
+    def condemn(self, view: str, number: int, block: int, fault: Fault) -> None:
+        """Pictures of a shard are not what was baked, it turned out after they were decoded."""
+        broken = self._faults.setdefault((view, number), {})
+        broken |= dict.fromkeys(np.flatnonzero(self._bake.blocks == block).tolist(), fault)
 
     def _of(self, view: str, number: int) -> torch.Tensor:
         if (view, number) not in self._pictures:

@@ -26,7 +26,21 @@ def world(rank: int | None, world_size: int | None) -> tuple[int, int]:
         raise UsageError("give both rank and world_size, or neither (then they come from RANK and WORLD_SIZE)")
     if rank is not None and world_size is not None:
         return rank, world_size
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return _number_in("RANK", 0), _number_in("WORLD_SIZE", 1)
+
+
+def _number_in(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable, str(otherwise))
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(
+            f"the environment says {variable}={text!r}, which is no number: unset it, or give rank and world_size"
+        )
+    return int(text)
+
+
+def usual_threads() -> int:
+    """Threads to decode with: the cores this process may use, shared with the other ranks of this machine."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, _number_in("LOCAL_WORLD_SIZE", 1)))
 
 
 def resolved_views(bake: Bake, views: str, clean_fraction: float) -> str:

@@ -11,13 +11,15 @@ import hashlib
 import queue
 import threading
 import zlib
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.errors import Damage
-from mixbake.storage.opened import Bake, StoredFile
+from mixbake.storage.opened import Bake, Place, StoredFile
 from mixbake.storage.store import sha256_file
 from mixbake.stream.reader import Fault, faults_of
 
@@ -31,20 +33,21 @@ class Verifier:
 
     def __init__(self, bake: Bake, how: str, *, share: tuple[int, int] = (0, 1)) -> None:
         self._bake, self._how, self._share = bake, how, share
-        self._found: list[Fault] = []
-        self._queue: queue.Queue[tuple[StoredFile, NDArray[np.uint8]] | None] = queue.Queue()
+        self._found: deque[tuple[Place, Fault]] = deque()
+        self._queue: queue.Queue[tuple[Place, NDArray[np.uint8]] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def at_opening(self) -> list[Fault]:
-        """What is wrong already: sizes, and with "full" contents."""
+    def at_opening(self) -> list[tuple[Place | None, Fault]]:
+        """What is wrong already, and which shard it is if it is one: sizes, and with "full" contents."""
         wrong = faults_of(self._bake)
-        if self._how != "full":
-            return wrong
-        known = {fault.shard for fault in wrong}
-        files = [file for file in self._bake.files() if file.name not in known]
-        with ThreadPoolExecutor(_HASHERS) as pool:
-            return wrong + [fault for fault in pool.map(self._hashed, files) if fault is not None]
+        places = {file.name: place for place, file in self._bake.shards()} if wrong or self._how == "full" else {}
+        if self._how == "full":
+            known = {fault.shard for fault in wrong}
+            files = [file for file in self._bake.files() if file.name not in known]
+            with ThreadPoolExecutor(_HASHERS) as pool:
+                wrong += [fault for fault in pool.map(self._hashed, files) if fault is not None]
+        return [(places.get(fault.shard), fault) for fault in wrong]
 
     def opened(self, view: str, number: int, block: int, contents: NDArray[np.uint8]) -> None:
         """A shard was mapped for the first time: have it hashed, if that is wanted and this rank's turn."""
@@ -58,12 +61,12 @@ class Verifier:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="mixbake-verify", daemon=True)
             self._thread.start()
-        self._queue.put((file, contents))
+        self._queue.put(((view, number, block), contents))
 
-    def found(self) -> list[Fault]:
-        """What the background has found since the last call."""
-        found, self._found = self._found, []
-        return found
+    def found(self) -> Iterator[tuple[Place, Fault]]:
+        """What the background has found since the last call, and where."""
+        while self._found:
+            yield self._found.popleft()
 
     def finish(self) -> None:
         """Wait until all that was opened is hashed."""
@@ -79,14 +82,14 @@ class Verifier:
 
     def _work(self) -> None:
         while (got := self._queue.get()) is not None:
-            file, contents = got
-            digest = hashlib.sha256()
+            place, contents = got
+            file, digest = self._bake.shard(*place), hashlib.sha256()
             for start in range(0, contents.size, _PIECE):
                 if self._stop.is_set():
                     return
                 digest.update(contents[start : start + _PIECE].data)
             if digest.hexdigest() != file.sha256:
-                self._found.append(_altered(file))
+                self._found.append((place, _altered(file)))
 
     def _hashed(self, file: StoredFile) -> Fault | None:
         try:

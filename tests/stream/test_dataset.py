@@ -21,8 +21,11 @@ from mixbake.errors import Damage, UsageError
 from mixbake.storage import tar
 from mixbake.stream import BakeDataset, ShardLoader
 
-# Two workers are two, however few cores there are.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+# Two workers are two, however few cores there are; they fork whatever threads torch has begun.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 
 def expected(out: Path, view: str, number: int) -> dict[int, tuple[NDArray[np.uint8], int]]:
@@ -104,6 +107,13 @@ def test_every_sampler_gets_what_it_asks_for(wide_bake: Path, workers: int) -> N
     ]
     rare = WeightedRandomSampler((dataset.targets == 2).astype(float).tolist(), 50)
     assert {int(label) for _, label in DataLoader(dataset, sampler=rare, num_workers=workers)} == {2}
+
+
+def test_forked_workers_do_not_wait_for_threads_of_their_parent(jpeg_bake: Path) -> None:
+    dataset = BakeDataset(jpeg_bake, transform=marked, threads=2)
+    dataset.__getitems__(range(40))
+    loader = DataLoader(dataset, batch_size=50, num_workers=1, multiprocessing_context="fork", timeout=30)
+    assert by_label(loader) == marks(jpeg_bake, 0)
 
 
 @pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])

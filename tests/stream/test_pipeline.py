@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pickle
+import struct
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,11 @@ from mixbake.storage.opened import Bake
 from mixbake.storage.shelf import LocalShelf
 from mixbake.stream import BakeDataset, webdataset
 
-# Two workers are two, however few cores there are.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+# Two workers are two, however few cores there are; they fork whatever threads torch has begun.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 Contents = dict[str, bytes]
 
@@ -300,6 +305,14 @@ def sparse(path: Path, _: Contents) -> None:
     path.write_bytes(bytes(head) + bytes(data))
 
 
+def as_folder(path: Path, _: Contents) -> None:
+    """The first picture marked as a folder, with a right checksum: readers would pass over it."""
+    data = bytearray(path.read_bytes())
+    data[156:157], data[148:156] = b"5", b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(bytes(data))
+
+
 class Bomb:
     def __reduce__(self) -> Any:
         return os.system, ("echo unpickled >> exploded",)
@@ -309,7 +322,7 @@ BOMB = pickle.dumps(Bomb())
 ACCIDENTS = [cut_hard, cut_last, zero_half, flip_name, flip_size, lose_first]
 FORGERIES = [
     *ACCIDENTS, add_one, add_pickle, pickle_for_label, other_label, other_size, no_picture, huge_member, long_json,
-    no_json, list_json, compressed, sparse,
+    no_json, list_json, compressed, sparse, as_folder,
 ]  # fmt: skip
 
 
@@ -339,10 +352,25 @@ def test_no_handler_swallows_it(jpeg_bake: Path, tmp_path: Path, change: Callabl
     out = copied(jpeg_bake, tmp_path / "out")
     pipeline = webdataset(out)  # open already when it happens
     path = out / "mix" / "v000" / "000001.tar"
+    size = path.stat().st_size
     change(path, contents(path))
     tolerant = pipeline.map(lambda sample: sample, handler=wds.ignore_and_continue).batched(7)
-    with pytest.raises(Damage, match=r"mix/v000/000001\.tar"):
+    reason = "not what stands at byte" if path.stat().st_size == size else f"bytes and should have {size:,}"
+    with pytest.raises(Damage, match=rf"mix/v000/000001\.tar.*{reason}"):
         list(tolerant)
+
+
+def test_a_picture_that_claims_to_be_huge_is_damage(encoded: Callable[[str], Path], tmp_path: Path) -> None:
+    out = copied(encoded("png"), tmp_path / "out")
+    path = out / "mix" / "v000" / "000000.tar"
+    data = bytearray(path.read_bytes())
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data[tar.UNIT + 12 : tar.UNIT + 33] = header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(bytes(data))
+    sign(out)
+    for pictures in (webdataset(out), BakeDataset(out)):
+        with pytest.raises(Damage, match=r"mix/v000/000000\.tar, \d{8}-0000: the picture cannot be decoded"):
+            list(pictures)
 
 
 @pytest.mark.slow  # torch waits 5 s for a worker that has raised
