@@ -237,8 +237,14 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_stock_reader_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("webdataset")
-    printed = python_in(demo_folder, "-c", blocks(README, "python")[1])
+    printed = python_in(demo_folder, "-c", blocks(README, "python")[2])
     assert len(printed.splitlines()) == 130
+
+
+def test_the_example_of_other_loaders_runs(demo_folder: Path) -> None:
+    pytest.importorskip("torch")
+    printed = python_in(demo_folder, "-c", blocks(README, "python")[1])
+    assert printed.split() == ["0", "130", "1", "130"] * 2
 
 
 def test_the_arguments_of_the_loader_are_all_explained() -> None:
@@ -258,7 +264,7 @@ def test_the_training_example_runs(demo_folder: Path) -> None:
 
 
 def test_the_index_and_replay_examples_run_and_agree(demo_folder: Path) -> None:
-    _, _, index, replay = blocks(README, "python")
+    _, _, _, index, replay = blocks(README, "python")
     check = """
 import io
 from PIL import Image

@@ -69,3 +69,13 @@ def test_help_imports_nothing_heavy(python: Callable[..., Any], arguments: list[
 def test_the_package_itself_imports_nothing_heavy(python: Callable[..., Any]) -> None:
     done = python("import sys, mixbake, mixbake.errors; print('numpy' in sys.modules, 'numba' in sys.modules)")
     assert done.out.split() == ["False", "False"], done.err
+
+
+def test_streaming_without_torch_names_the_extra(
+    poisoned: dict[str, str], tmp_path: Path, python: Callable[..., Any]
+) -> None:
+    # As if it had never been installed.
+    (tmp_path / "poison" / "torch" / "__init__.py").write_text("raise ModuleNotFoundError(name='torch')")
+    done = python("from mixbake.stream import ShardLoader", **poisoned)
+    assert "MissingExtra" in done.err
+    assert "pip install '.[train]'" in done.err

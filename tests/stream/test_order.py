@@ -163,9 +163,9 @@ class TestNumbers:
             eras.append(Era(first_pass=eras[-1].first_pass + later, epochs=eras[-1].epochs + more))
         assert eras_from(era_tuples(tuple(eras))) == tuple(eras)
 
-    @pytest.mark.parametrize("pairs", [None, 3, [], [1], [[1]], [["a", 2]], [[None, 1]]])
+    @pytest.mark.parametrize("pairs", [None, 3, [1], [[1]], [["a", 2]], [[None, 1]]])
     def test_what_are_no_eras_are_refused(self, pairs: Any) -> None:
-        with pytest.raises(UsageError, match="state_dict|epochs' worth"):
+        with pytest.raises(UsageError, match="state_dict"):
             eras_from(pairs)
 
 
