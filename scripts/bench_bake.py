@@ -36,6 +36,9 @@ from mixbake.storage import codecs
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+LEAST_IMAGES = 2000
+
+
 class Silent:
     """A watcher that shows nothing."""
 
@@ -114,11 +117,28 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
+def enlarged(source: Path, folder: Path) -> Path:
+    """The image folder with its pictures several times over, at least `LEAST_IMAGES`.
+
+    A bake takes a tenth of a second to begin and to finish: of a small set that would be part of the rate.
+    """
+    files = pictures_below(source)
+    if len(files) >= LEAST_IMAGES:
+        return source
+    for turn in range(-(-LEAST_IMAGES // len(files))):
+        for file in files:
+            copy = folder / file.parent.relative_to(source) / f"{turn}-{file.name}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    return folder
+
+
 def compare(name: str, source: Path, mixing: Path, size: int, rounds: int, sample: int) -> None:
     """Run the rounds for one size and print a table."""
-    files, pictures = pictures_below(source), pictures_below(mixing)
     with tempfile.TemporaryDirectory(prefix="mixbake-bench-") as temporary:
         out = Path(temporary)
+        source = enlarged(source, out / "images")
+        files, pictures = pictures_below(source), pictures_below(mixing)
         variants = some_variants(source, mixing, out / "some", size, 300)
         runs: dict[str, Callable[[], float]] = {
             "bake": lambda: bake_rate(source, mixing, out / "bake", size),

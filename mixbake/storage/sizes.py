@@ -21,7 +21,7 @@ from mixbake.errors import Damage
 from mixbake.storage import codecs, tar
 from mixbake.storage.plan import Plan
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import publish_bytes, retrying, sha256_file
+from mixbake.storage.store import publishing_all, retrying, sha256_file
 
 SIZES = re.compile(r"sizes/(mix|clean)-v\d{3,}\.npy")
 HEADER_BYTES = 128
@@ -49,15 +49,18 @@ def write_sizes(
     """
     if codecs.is_fixed(plan.codec, plan.size):
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for first in range(0, epochs, WINDOW):
-        last = min(first + WINDOW, epochs) - 1
-        wanted = [output for output in plan.outputs(first, last) if not _is_there(out, sizes_path(*output), known)]
-        for (view, number), sizes in _collect(out, plan, receipts, wanted).items():
-            publish_bytes(out / sizes_path(view, number), npy_header(sizes.shape, sizes.dtype) + sizes.tobytes())
-        for output in plan.outputs(first, last):
-            path = sizes_path(*output)
-            found[path] = known[path] if output not in wanted else sha256_file(out / path)[0]
+        outputs = {sizes_path(*output): output for output in plan.outputs(first, min(first + WINDOW, epochs) - 1)}
+        there = {path: known[path] for path in outputs if _is_there(out, path, known)}
+        wanted = {path: output for path, output in outputs.items() if path not in there}
+        lengths = _collect(out, plan, receipts, list(wanted.values()))
+        with publishing_all([out / path for path in wanted]) as writers:
+            for output, writer in zip(wanted.values(), writers, strict=True):
+                writer.write(npy_header(lengths[output].shape, lengths[output].dtype))
+                writer.write(lengths[output].view(np.uint8))
+        written = {path: writer.sha256 for path, writer in zip(wanted, writers, strict=True)}
+        found |= {path: (there | written)[path] for path in outputs}
     return found
 
 

@@ -27,6 +27,9 @@ def weigh(size_in: int, size_out: int, starts: NDArray[np.int32], weights: NDArr
     Windows narrower than the widest are padded with zero weights and shifted inside the input.
     """
     scale = size_in / size_out
+    if scale <= 1.0 and size_in > 1:
+        _weigh_pairs(size_in, size_out, starts, weights)
+        return 2
     support = max(scale, 1.0)
     widest = 2 * int(np.ceil(support)) + 1
     taps = 1
@@ -52,6 +55,30 @@ def weigh(size_in: int, size_out: int, starts: NDArray[np.int32], weights: NDArr
         for k in range(taps):
             weights[x * taps + k] = weights[x * widest + k]
     return taps
+
+
+@inline
+def _weigh_pairs(size_in: int, size_out: int, starts: NDArray[np.int32], weights: NDArray[np.uint32]) -> None:
+    """`weigh` where nothing shrinks: the triangle then reaches two inputs at most, and no loop has to find out.
+
+    Pillow looks at up to three inputs; those at the rim of the triangle, or outside of the line, weigh nothing.
+    """
+    scale = size_in / size_out
+    for x in range(np.uintp(size_out)):
+        center = (np.float64(x) + 0.5) * scale
+        first = np.int32(max(center - 0.5, 0.0))
+        last = min(np.int32(center + 1.5), np.int32(size_in)) - 1
+        w0 = max(1.0 - abs(first - center + 0.5), 0.0)
+        w1 = max(1.0 - abs(1.0 + first - center + 0.5), 0.0) if first + 1 <= last else 0.0
+        w2 = max(1.0 - abs(2.0 + first - center + 0.5), 0.0) if first + 2 <= last else 0.0
+        total = w0 + w1 + w2
+        one, two = np.uint32(0.5 + w0 / total * (1 << _BITS)), np.uint32(0.5 + w1 / total * (1 << _BITS))
+        if one == 0:
+            first, one, two = first + 1, two, np.uint32(0.5 + w2 / total * (1 << _BITS))
+        if first + 2 > size_in:
+            first, one, two = first - 1, np.uint32(0), one
+        starts[x] = first
+        weights[np.uintp(2) * x], weights[np.uintp(2) * x + np.uintp(1)] = one, two
 
 
 @inline
