@@ -285,8 +285,7 @@ def _append_encoded(
             slot.begin(entry.image)
         data = codec.encode(pixels, plan.quality)
         name = f"{tar.key(entry.image, shard.number, shard.view)}.{codec.extension}"
-        offsets[row], sizes[row] = shard.append(tar.member(name, data), 1) + tar.UNIT, len(data)
-        shard.append(tails[row], 0)
+        offsets[row], sizes[row] = shard.append(tar.member(name, data, tails[row].data), 1) + tar.UNIT, len(data)
         if shard is shards[-1]:
             slot.advance(len(shards), images=0)
     return offsets, sizes

@@ -71,9 +71,9 @@ def keys(images: NDArray[np.int64], numbers: NDArray[np.int64], view: str) -> By
     return out
 
 
-def member(name: str, data: bytes) -> bytes:
-    """One file as tar bytes: header, contents, padding."""
-    return b"".join((header(name, len(data)), data, _PADDING[: -len(data) % UNIT]))
+def member(name: str, data: bytes, tail: bytes | memoryview = b"") -> bytes:
+    """One file as tar bytes: header, contents, padding; and what follows it (`tails`)."""
+    return b"".join((header(name, len(data)), data, _PADDING[: -len(data) % UNIT], tail))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
