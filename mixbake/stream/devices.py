@@ -71,6 +71,11 @@ class Finisher:
         """Whether batches stay on the CPU."""
         return self._stream is None
 
+    def forget(self) -> None:
+        """Lend from new pools: after a fork, another thread may have held the lock of an old one."""
+        self._hosts.clear()
+        self._floats.clear()
+
     def host(self, pictures: int) -> Host:
         """Memory for so many pictures; lent until its last array and tensor are gone."""
         shape = (pictures, self.size, self.size, 3)

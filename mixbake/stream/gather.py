@@ -80,45 +80,65 @@ def _copy_lines(record: Bytes, first: int, picture: Bytes, side: int) -> None:
             picture[to + k] = record[start + k]
 
 
+@inline
+def _address(
+    starts: NDArray[np.uint64], blocks: NDArray[np.int32], rows: NDArray[np.int32], at: Any, record: Any
+) -> Any:
+    """Where the record of image position `at` begins, or 0."""
+    start = starts[blocks[at]]
+    return start + np.uint64(rows[at]) * record if start != 0 else start
+
+
 @jit
 def gather(
-    addresses: NDArray[np.uint64],
-    targets: NDArray[np.int64],
+    starts: NDArray[np.uint64],
+    blocks: NDArray[np.int32],
+    rows: NDArray[np.int32],
     images: NDArray[np.int64],
+    record: int,
+    positions: NDArray[np.int64],
+    targets: NDArray[np.int64],
     number: int,
     clean: int,
     frame: Bytes,
     out: Bytes,
     good: NDArray[np.bool_],
-) -> None:
-    """out[targets[i]] <- the picture of the record at addresses[i]; good[targets[i]] says whether it is the one.
+) -> int:
+    """out[targets[i]] <- the picture of image positions[i]; good[targets[i]] says whether it is the one.
 
-    addresses: uint64[k], 0 for a shard that is not to be used. images: int64[k], number, clean: what the record's
-    name must say. frame: `png_frame`. out: uint8 B×S×S×3. good: bool[B].
+    starts: uint64[blocks], the address of each block's shard, 0 for one that is not to be used. blocks, rows:
+    int32[n], images: int64[n], of all images: block, row in it, number. record: bytes of a record. number, clean:
+    what the record's name must say. frame: `png_frame`. out: uint8 B×S×S×3. good: bool[B]. Returns how many are not.
     """
-    side = out.shape[1]
+    side, step = out.shape[1], np.uint64(record)
     length = UNIT + len(frame) - 1 + side * (3 * side + 1)
-    for i in range(len(addresses)):
-        if i + _AHEAD < len(addresses) and addresses[i + _AHEAD] != 0:
-            _prefetch(addresses[i + _AHEAD])
-            for at in range(np.uint64(UNIT), np.uint64(length), np.uint64(_LINE)):
-                _prefetch(addresses[i + _AHEAD] + at)
-        target = targets[i]
+    bad = 0
+    for i in range(len(positions)):
+        if i + _AHEAD < len(positions):
+            ahead = _address(starts, blocks, rows, positions[i + _AHEAD], step)
+            if ahead != 0:
+                _prefetch(ahead)
+                for at in range(np.uint64(UNIT), np.uint64(length), np.uint64(_LINE)):
+                    _prefetch(ahead + at)
+        target, address = targets[i], _address(starts, blocks, rows, positions[i], step)
         good[target] = False
-        if addresses[i] == 0:
+        bad += 1
+        if address == 0:
             continue
-        record = _array_at(_pointer(addresses[i]), (length,), np.uint8)
-        alike = _is_named(record, images[i], number, clean)
+        picture = _array_at(_pointer(address), (length,), np.uint8)
+        alike = _is_named(picture, images[positions[i]], number, clean)
         for k in range(len(frame)):
-            alike &= record[UNIT + k] == frame[k]
+            alike &= picture[UNIT + k] == frame[k]
         if not alike:
             continue
         good[target] = True
+        bad -= 1
         # The usual side as a constant: its lines are a few vectors each.
         if side == 32:
-            _copy_lines(record, UNIT + len(frame), out[target].reshape(-1), 32)
+            _copy_lines(picture, UNIT + len(frame), out[target].reshape(-1), 32)
         else:
-            _copy_lines(record, UNIT + len(frame), out[target].reshape(-1), side)
+            _copy_lines(picture, UNIT + len(frame), out[target].reshape(-1), side)
+    return bad
 
 
 @jit

@@ -36,8 +36,10 @@ from mixbake.stream.settings import (
     ON_DAMAGE,
     VIEWS,
     require,
+    require_least,
     resolved_flip,
     resolved_views,
+    usual_prefetch,
     usual_threads,
     world,
 )
@@ -58,7 +60,8 @@ class ShardLoader:
     rank, world_size: by default from the environment, as torchrun sets it.
     device: where batches go. dtype: torch.uint8 as stored, or a float type: then (x/255 - mean) / std.
     channels_last: B×C×H×W with that memory format; False: B×H×W×C. pin_memory: of batches that stay on the CPU.
-    threads: decode large pictures; by default the cores this process may use. prefetch: batches ahead, 0 for none.
+    threads: decode large pictures; by default the cores this process may use. prefetch: batches ahead, 0 for none;
+    by default 2, or 0 where one core would do both and no GPU waits.
     resident: keep decoded pictures on the device; "auto" if they take no more than 40 % of a GPU's free memory.
     metadata: add provenance. verify: "sizes" at opening, "background" also hashes each shard after its first use,
     "full" hashes everything at opening. on_damage: "raise", or "skip": counted in `damaged`, logged, not valid.
@@ -90,7 +93,7 @@ class ShardLoader:
         channels_last: bool = True,
         pin_memory: bool = False,
         threads: int | None = None,
-        prefetch: int = 2,
+        prefetch: int | None = None,
         resident: bool | str = False,
         metadata: bool = False,
         verify: str = "background",
@@ -105,12 +108,15 @@ class ShardLoader:
         require("flip", flip, FLIPS)
         require("verify", verify, VERIFY)
         require("on_damage", on_damage, ON_DAMAGE)
+        require_least("threads", threads, 0)
+        require_least("prefetch", prefetch, 0)
         self._given = {name: value for name, value in locals().items() if name != "self"}
         self._shelf = open_shelf(
             path, cache=Path(cache) if cache else None, limit_bytes=cache_bytes, storage_options=storage_options
         )
         self.rank, self.world_size = world(rank, world_size)
-        self._prefetch, self._metadata, self._skip = prefetch, metadata, on_damage == "skip"
+        self._prefetch = usual_prefetch(torch.device(device).type) if prefetch is None else prefetch
+        self._metadata, self._skip = metadata, on_damage == "skip"
         self._follow, self._resident_wish = follow, resident
         self.damaged = 0
         self._faulty: set[str] = set()
@@ -129,7 +135,7 @@ class ShardLoader:
             std=std,
             channels_last=channels_last,
             pin_memory=pin_memory,
-            ahead=prefetch + 2,
+            ahead=self._prefetch + 2,
         )
         self._order = Order(
             seed=seed,
@@ -237,7 +243,8 @@ class ShardLoader:
     def _open(self, bake: Bake) -> None:
         self._bake, self._pid = bake, os.getpid()
         self._verifier: Verifier = Verifier(bake, self._given["verify"], share=(self.rank, self.world_size))
-        threads = self._given["threads"] or usual_threads()
+        given = self._given["threads"]
+        threads = usual_threads() if given is None else max(1, given)
         self._reader: Reader = Reader(bake, threads=threads, opened=self._verifier.opened)
         # Also when the loader is dropped without a word; the threads do not hold it.
         self._release: Any = weakref.finalize(self, _release, self._reader, self._verifier)
@@ -252,6 +259,7 @@ class ShardLoader:
         """After a fork threads are gone, after close() everything is."""
         if self._pid != os.getpid():
             self._batches = None
+            self._finisher.forget()
             self._open(self._bake)
 
     def _end_pass(self) -> None:
@@ -309,7 +317,8 @@ class ShardLoader:
         images, faults = read(rows, places.images, self._mirrored(ids, places, len(rows)))
         self._note(faults)
         self._note_found()
-        places.valid[[target % len(places) for target, _ in faults]] = False
+        if faults:
+            places.valid[[target % len(places) for target, _ in faults]] = False
         numbers = numbers_of(rows, len(places))
         provenance = [self._provenance(row, places.images) for row in rows] if self._metadata else [None]
         alone = len(rows) == 1

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-POLL_SECONDS = 0.1
 
 
 def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
@@ -25,12 +24,19 @@ def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
 
 
 class _Worker(Generic[T]):
-    """A thread that fills a queue of (kind, value): items, then "end", or "error" with what was raised."""
+    """A thread that queues (kind, value): items, then "end", or "error" with what was raised.
+
+    Two plain queues, of what is ready and of leave to make one more: a bounded queue with a time-out for each
+    batch would cost a tenth of making a small one.
+    """
 
     def __init__(self, items: Iterator[T], count: int) -> None:
         self._items = items
-        self._ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=count)
-        self._stopped = threading.Event()
+        self._ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._leave: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(count):
+            self._leave.put(None)
+        self._stopped = False
         self._thread = threading.Thread(target=self._work, name="mixbake-prefetch", daemon=True)
         self._thread.start()
 
@@ -42,28 +48,28 @@ class _Worker(Generic[T]):
                 return
             if kind == "error":
                 raise value
+            self._leave.put(None)
             yield value
 
     def stop(self) -> None:
         """End the thread and wait for its end."""
-        self._stopped.set()
+        self._stopped = True
+        self._leave.put(None)
         self._thread.join()
 
     def _work(self) -> None:
         try:
-            for item in self._items:
-                if not self._put("item", item):
+            while True:
+                self._leave.get()
+                if self._stopped:
                     return
-            self._put("end", None)
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    self._ready.put(("end", None))
+                    return
+                self._ready.put(("item", item))
+                # Whoever awaits this batch may let go of it: it is not kept alive by this frame.
+                del item
         except BaseException as error:  # noqa: BLE001 - raised again where the item was awaited
-            self._put("error", error)
-
-    def _put(self, kind: str, value: Any) -> bool:
-        """Queue something, unless nobody wants it any more."""
-        while not self._stopped.is_set():
-            try:
-                self._ready.put((kind, value), timeout=POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
+            self._ready.put(("error", error))

@@ -47,6 +47,7 @@ class _Shards:
     sizes: NDArray[np.uint32]
     tars: NDArray[np.int64]
     broken: dict[int, str] = field(default_factory=dict)
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,25 +100,25 @@ class Reader:
         whose contents then mean nothing, and the fault. Raises StorageError when a file cannot be brought here.
         """
         shards = self._of(view, number)
-        blocks = self.bake.blocks[positions]
-        starts = shards.addresses[blocks]
-        if not starts.all():
-            self._map_all(shards, view, number, np.unique(blocks[starts == 0]).tolist())
+        if not shards.complete:
+            self._map_all(shards, view, number, np.unique(self.bake.blocks[positions]).tolist())
         fill = self._gather if self._fixed else self._decode
         return fill(shards, view, number, positions, out, targets)
 
     def _map_all(self, shards: _Shards, view: str, number: int, wanted: list[int]) -> None:
         mapping = partial(self._map, shards, view, number)
         # Side by side: a distant shelf takes a round trip for each, and an encoded one an index to read.
-        for _ in (self._pool.map if self._pool else map)(mapping, [b for b in wanted if b not in shards.broken]):
+        missing = [block for block in wanted if shards.maps[block] is None and block not in shards.broken]
+        for _ in (self._pool.map if self._pool else map)(mapping, missing):
             pass
+        shards.complete = bool(shards.addresses.all())
 
     def condemn(self, view: str, number: int, block: int, reason: str) -> None:
         """Use a shard no more: it was found to be damaged."""
         self._condemned.setdefault((view, number), {})[block] = reason
         if (view, number) in self._shards:
             shards = self._shards[view, number]
-            shards.broken[block], shards.addresses[block] = reason, 0
+            shards.broken[block], shards.addresses[block], shards.complete = reason, 0, False
 
     def rows(self, view: str, number: int, positions: NDArray[np.int64]) -> tuple[Any, list[Fault]]:
         """The index rows of pictures as a pyarrow Table (`storage.index.SCHEMA`), in the order of `positions`.
@@ -200,13 +201,10 @@ class Reader:
         out: Bytes,
         targets: NDArray[np.int64],
     ) -> list[tuple[int, Fault]]:
-        blocks, images = self.bake.blocks[positions], self.bake.images[positions]
-        starts = shards.addresses[blocks]
-        addresses = starts + self.bake.rows[positions].astype(np.uint64) * np.uint64(self._record)
-        addresses[starts == 0] = 0
-        good = np.ones(len(out), np.bool_)
-        gather(addresses, targets, images, number, int(view == "clean"), self._frame, out, good)
-        if good.all():
+        good = np.empty(len(out), np.bool_)
+        bake, clean = self.bake, int(view == "clean")
+        where = (shards.addresses, bake.blocks, bake.rows, bake.images, self._record)
+        if gather(*where, positions, targets, number, clean, self._frame, out, good) == 0:
             return []
         bad = np.flatnonzero(~good[targets]).tolist()
         return [(int(targets[i]), self._fault(shards, view, number, int(positions[i]))) for i in bad]

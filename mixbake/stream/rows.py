@@ -32,6 +32,8 @@ def rows_of(places: Places, views: str, group: int) -> list[list[Source]]:
 
 def numbers_of(rows: Sequence[Sequence[Source]], count: int) -> NDArray[np.int64]:
     """int64[rows, count]: the number of each picture."""
+    if len(rows) == 1 and len(rows[0]) == 1:
+        return np.full((1, count), rows[0][0][1])
     numbers = np.empty((len(rows), count), np.int64)
     for row, sources in zip(numbers, rows, strict=True):
         for _, number, chosen in sources:

@@ -20,6 +20,12 @@ def require(name: str, value: object, known: Sequence[str]) -> None:
         raise UsageError(f"{name} is one of {', '.join(known)}, not {value!r}")
 
 
+def require_least(name: str, value: int | None, least: int) -> None:
+    """Raise UsageError for a whole number below `least`; None means the usual."""
+    if value is not None and value < least:
+        raise UsageError(f"{name} is {least} or more, or None for the usual, not {value}")
+
+
 def world(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and world size: as given, else as torchrun sets them, else one process alone."""
     if (rank is None) != (world_size is None):
@@ -36,6 +42,11 @@ def _number_in(variable: str, otherwise: int) -> int:
             f"the environment says {variable}={text!r}, which is no number: unset it, or give rank and world_size"
         )
     return int(text)
+
+
+def usual_prefetch(device: str) -> int:
+    """Batches to make ahead: none where the same core would make and use them."""
+    return 0 if device == "cpu" and len(os.sched_getaffinity(0)) == 1 else 2
 
 
 def usual_threads() -> int:
