@@ -7,7 +7,7 @@ Rule: both give (x / 255 - mean) / std of the same bytes; floats may differ in t
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,10 @@ class Finisher:
             raise UsageError(f"mean and std are three numbers each, std above 0, not {mean} and {std}")
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"no CUDA device for {device}: install a driver, or take device='cpu'")
+        index: int | None = device.index
+        if device.type == "cuda" and index is None:
+            # Said once and for all: in a thread of its own, "cuda" would mean the first one again.
+            device = torch.device("cuda", torch.cuda.current_device())
         self.size, self.device, self._dtype, self._channels_last = size, device, dtype, channels_last
         self._pinned = pin_memory or device.type == "cuda"
         scale = 1.0 / (255.0 * np.asarray(std, np.float64))
@@ -70,6 +74,10 @@ class Finisher:
     def on_cpu(self) -> bool:
         """Whether batches stay on the CPU."""
         return self._stream is None
+
+    def working(self) -> AbstractContextManager[Any]:
+        """Where work on the device belongs: on the side stream, or wherever it is on the CPU."""
+        return torch.cuda.stream(self._stream) if self._stream is not None else nullcontext()
 
     def forget(self) -> None:
         """Lend from new pools: after a fork, another thread may have held the lock of an old one."""
@@ -90,7 +98,7 @@ class Finisher:
             return self._shaped(self._on_cpu(host, mirrored), rows)
         while self._travelling and self._travelling[0][0].query():
             self._travelling.popleft()
-        with torch.cuda.stream(self._stream):
+        with self.working():
             images = self.on_device(host.tensor.to(self.device, non_blocking=True), rows, mirrored)
             arrived = _cuda.Event()
             arrived.record(self._stream)
@@ -108,7 +116,7 @@ class Finisher:
 
     def batch(self, *, images: torch.Tensor, metadata: Any, **columns: NDArray[Any]) -> Batch:
         """The batch, its columns beside its images; a GPU's `ready` event tells when all have arrived."""
-        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+        with self.working():
             small = {name: self._small(column) for name, column in columns.items()}
             ready = _cuda.Event() if self._stream else None
             if ready is not None:

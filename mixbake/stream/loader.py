@@ -20,8 +20,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from mixbake.core.jit import kernel_cache
 from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake
+from mixbake.stream import gather
 from mixbake.stream.batch import Batch
 from mixbake.stream.devices import Finisher
 from mixbake.stream.follow import first_bake, grown_bake
@@ -147,6 +149,8 @@ class ShardLoader:
             clean_fraction=clean_fraction,
         )
         self._order.share(0, 0, rank=self.rank, world_size=self.world_size)
+        if not any(kernel_cache(Path(gather.__file__).resolve()).rglob("*.nbc")):
+            LOG.info("compiling the loops over batches, once for this machine: some seconds")
         self._open(bake)
 
     @property

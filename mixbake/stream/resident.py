@@ -42,23 +42,31 @@ class Resident:
         self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_] | None
     ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
         """A batch's images as the device wants them, and what is damaged among them, as `Reader.read` says it."""
-        count = len(positions)
-        host = self._finisher.host(len(rows) * count)
-        pictures = host.tensor if self._finisher.on_cpu else torch.empty_like(host.tensor, device=self._finisher.device)
+        host = self._finisher.host(len(rows) * len(positions))
+        with self._finisher.working():
+            pictures = (
+                host.tensor if self._finisher.on_cpu else torch.empty_like(host.tensor, device=self._finisher.device)
+            )
+            faults = self._pick(rows, positions, pictures)
+            if not self._finisher.on_cpu:
+                return self._finisher.on_device(pictures, len(rows), mirrored), faults
+        return self._finisher.finish(host, len(rows), mirrored), faults
+
+    def _pick(
+        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], pictures: torch.Tensor
+    ) -> list[tuple[int, Fault]]:
+        """Copy the pictures of a batch to where they belong."""
         faults: list[tuple[int, Fault]] = []
         for row, sources in enumerate(rows):
             for view, number, chosen in sources:
-                kept = self._of(view, number)
-                targets = row * count + chosen
+                kept, targets = self._of(view, number), row * len(positions) + chosen
                 wanted = torch.from_numpy(positions[chosen]).to(kept.device)
                 pictures[torch.from_numpy(targets).to(kept.device)] = kept[wanted]
                 broken = self._faults[view, number]
                 if broken:
                     places = zip(targets.tolist(), positions[chosen].tolist(), strict=True)
                     faults += [(target, broken[at]) for target, at in places if at in broken]
-        if self._finisher.on_cpu:
-            return self._finisher.finish(host, len(rows), mirrored), faults
-        return self._finisher.on_device(pictures, len(rows), mirrored), faults
+        return faults
 
     def condemn(self, view: str, number: int, block: int, fault: Fault) -> None:
         """Pictures of a shard are not what was baked, it turned out after they were decoded."""
