@@ -39,8 +39,14 @@ DECODED_TOGETHER = 8
 
 @dataclass(slots=True)
 class _Shards:
-    """The shards of one view and number. offsets, sizes: of all encoded pictures, block after block."""
+    """The shards of one view and number. offsets, sizes: of all encoded pictures, block after block.
 
+    addresses: where each shard is mapped, 0 where it is not, or not to be used. tars: bytes each should have.
+    broken: reasons, by block. complete: nothing is left to be mapped.
+    """
+
+    view: str
+    number: int
     addresses: NDArray[np.uint64]
     maps: list[Bytes | None]
     offsets: NDArray[np.int64]
@@ -101,12 +107,12 @@ class Reader:
         """
         shards = self._of(view, number)
         if not shards.complete:
-            self._map_all(shards, view, number, np.unique(self.bake.blocks[positions]).tolist())
+            self._map_all(shards, np.unique(self.bake.blocks[positions]).tolist())
         fill = self._gather if self._fixed else self._decode
-        return fill(shards, view, number, positions, out, targets)
+        return fill(shards, positions, out, targets)
 
-    def _map_all(self, shards: _Shards, view: str, number: int, wanted: list[int]) -> None:
-        mapping = partial(self._map, shards, view, number)
+    def _map_all(self, shards: _Shards, wanted: list[int]) -> None:
+        mapping = partial(self._map, shards)
         # Side by side: a distant shelf takes a round trip for each, and an encoded one an index to read.
         missing = [block for block in wanted if shards.maps[block] is None and block not in shards.broken]
         for _ in (self._pool.map if self._pool else map)(mapping, missing):
@@ -170,15 +176,15 @@ class Reader:
                 offsets, tars = places(sizes, samples, self.bake.plan.member_bytes)
             except Damage as error:
                 broken = dict.fromkeys(range(blocks), str(error))
-        return _Shards(np.zeros(blocks, np.uint64), [None] * blocks, offsets, sizes, tars, broken)
+        return _Shards(view, number, np.zeros(blocks, np.uint64), [None] * blocks, offsets, sizes, tars, broken)
 
     def _local(self, file: StoredFile) -> Path:
         return self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256)
 
-    def _map(self, shards: _Shards, view: str, number: int, block: int) -> None:
+    def _map(self, shards: _Shards, block: int) -> None:
         """Map a shard after a look at its size, or note why it is of no use."""
         try:
-            file = self.bake.shard(view, number, block)
+            file = self.bake.shard(shards.view, shards.number, block)
             mapped = map_file(self._local(file))
             if mapped.size != file.size:
                 raise Damage(describe_size(file, mapped.size))  # noqa: TRY301 - one of several reasons, noted alike
@@ -190,44 +196,32 @@ class Reader:
         shards.maps[block] = mapped
         shards.addresses[block] = mapped.ctypes.data
         if self._opened:
-            self._opened(view, number, block, mapped)
+            self._opened(shards.view, shards.number, block, mapped)
 
     def _gather(
-        self,
-        shards: _Shards,
-        view: str,
-        number: int,
-        positions: NDArray[np.int64],
-        out: Bytes,
-        targets: NDArray[np.int64],
+        self, shards: _Shards, positions: NDArray[np.int64], out: Bytes, targets: NDArray[np.int64]
     ) -> list[tuple[int, Fault]]:
         good = np.empty(len(out), np.bool_)
-        bake, clean = self.bake, int(view == "clean")
+        bake, clean = self.bake, int(shards.view == "clean")
         where = (shards.addresses, bake.blocks, bake.rows, bake.images, self._record)
-        if gather(*where, positions, targets, number, clean, self._frame, out, good) == 0:
+        if gather(*where, positions, targets, shards.number, clean, self._frame, out, good) == 0:
             return []
         bad = np.flatnonzero(~good[targets]).tolist()
-        return [(int(targets[i]), self._fault(shards, view, number, int(positions[i]))) for i in bad]
+        return [(int(targets[i]), self._fault(shards, int(positions[i]))) for i in bad]
 
-    def _fault(self, shards: _Shards, view: str, number: int, position: int, reason: str = "") -> Fault:
+    def _fault(self, shards: _Shards, position: int, reason: str = "") -> Fault:
         block = int(self.bake.blocks[position])
-        name = self.bake.shard(view, number, block).name
+        name = self.bake.shard(shards.view, shards.number, block).name
         if block in shards.broken:
             return Fault(shard=name, key=None, reason=shards.broken[block])
-        key = tar.key(int(self.bake.images[position]), number, view)
+        key = tar.key(int(self.bake.images[position]), shards.number, shards.view)
         return Fault(shard=name, key=key, reason=reason or "the record there is not this sample's picture")
 
     def _decode(
-        self,
-        shards: _Shards,
-        view: str,
-        number: int,
-        positions: NDArray[np.int64],
-        out: Bytes,
-        targets: NDArray[np.int64],
+        self, shards: _Shards, positions: NDArray[np.int64], out: Bytes, targets: NDArray[np.int64]
     ) -> list[tuple[int, Fault]]:
         def some(chosen: NDArray[np.int64]) -> list[tuple[int, Fault]]:
-            return list(self._decode_some(shards, view, number, positions[chosen], out, targets[chosen]))
+            return list(self._decode_some(shards, positions[chosen], out, targets[chosen]))
 
         everything = np.arange(len(positions))
         if self._pool is None or len(positions) < 2:
@@ -236,13 +230,7 @@ class Reader:
         return [fault for found in self._pool.map(some, np.array_split(everything, parts)) for fault in found]
 
     def _decode_some(
-        self,
-        shards: _Shards,
-        view: str,
-        number: int,
-        positions: NDArray[np.int64],
-        out: Bytes,
-        targets: NDArray[np.int64],
+        self, shards: _Shards, positions: NDArray[np.int64], out: Bytes, targets: NDArray[np.int64]
     ) -> Iterator[tuple[int, Fault]]:
         plan, decode = self.bake.plan, DECODERS[self.bake.plan.codec]
         blocks, images = self.bake.blocks[positions], self.bake.images[positions]
@@ -255,17 +243,17 @@ class Reader:
         for position, block, image, target, offset, size in zip(*(one.tolist() for one in columns), strict=True):
             mapped = shards.maps[block]
             if mapped is None or block in shards.broken:
-                yield target, self._fault(shards, view, number, position)
+                yield target, self._fault(shards, position)
                 continue
-            name = f"{tar.key(image, number, view)}.{plan.extension}\0".encode()
+            name = f"{tar.key(image, shards.number, shards.view)}.{plan.extension}\0".encode()
             if mapped[offset - tar.UNIT : offset - tar.UNIT + len(name)].tobytes() != name:
-                yield target, self._fault(shards, view, number, position)
+                yield target, self._fault(shards, position)
                 continue
             try:
                 decode(mapped[offset : offset + size], out[target])
             except UNREADABLE as error:
                 reason = f"the picture cannot be decoded ({error})"
-                yield target, self._fault(shards, view, number, position, reason)
+                yield target, self._fault(shards, position, reason)
 
 
 def _decode_jpeg(data: Bytes, out: Bytes) -> None:
