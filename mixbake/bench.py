@@ -84,7 +84,7 @@ def measure(path: Path, *, source: str | None, batch_size: int, seconds: float, 
         reasons=reasons,
         baked=baked,
         epochs_worth=bake.epochs_worth,
-        pays_after=_pays_after(medians, baked, bake.epochs_worth),
+        pays_after=_pays_after(medians, baked, bake.plan.variants(bake.epochs_worth) / bake.plan.baked),
     )
 
 
@@ -104,11 +104,12 @@ def explain(measured: Measured) -> str:
     return "\n".join(lines)
 
 
-def _pays_after(rates: dict[str, float | None], baked: float | None, epochs_worth: int) -> float | None:
+def _pays_after(rates: dict[str, float | None], baked: float | None, variants: float) -> float | None:
+    """Epochs until so many variants of each image, clean crops included, have cost less than making one an epoch."""
     own, on_the_fly = rates.get("mixbake"), rates.get("on the fly")
     if not own or not on_the_fly or not baked or on_the_fly >= own:
         return None
-    return epochs_worth / baked / (1 / on_the_fly - 1 / own)
+    return variants / baked / (1 / on_the_fly - 1 / own)
 
 
 def _ways(
@@ -154,7 +155,7 @@ def _one_core() -> Iterator[None]:
 def _loader(path: Path, batch_size: int) -> Callable[[], Iterator[int]]:
     from mixbake.stream.loader import ShardLoader  # noqa: PLC0415 - needs torch, the rest does not
 
-    loader = ShardLoader(path, batch_size=batch_size, verify="sizes", threads=1)
+    loader = ShardLoader(path, batch_size=batch_size, views="mix", verify="sizes", threads=1, prefetch=0)
 
     def images() -> Iterator[int]:
         for batch in loader:

@@ -50,7 +50,8 @@ def loader(path: Path, **options: Any) -> Way:
 def bare_decoding(path: Path) -> Way:
     """No less is possible: every picture of one epoch's worth, at its known place, into the same buffer."""
     bake = Bake.open(LocalShelf(path))
-    lengths = read_sizes(path / bake.sizes("mix", 0).name, len(bake.images))
+    file = bake.sizes("mix", 0)
+    lengths = read_sizes(path / file.name, len(bake.images), file.sha256)
     offsets, _ = places(lengths, bake.samples, bake.plan.member_bytes)
     maps = [map_file(path / bake.shard("mix", 0, block).name) for block in range(bake.plan.blocks)]
     blocks = np.repeat(np.arange(bake.plan.blocks), bake.samples)

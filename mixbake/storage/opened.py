@@ -31,7 +31,7 @@ VIEWS = ("mix", "clean")
 Place = tuple[str, int, int]
 """View, number and block of a shard."""
 RESTORE = "restore it from a copy, or bake it again with the same build command"
-_RANGE = re.compile(r"(\d{6,})-v(\d{3,})-(\d{3,})")
+_RANGE = re.compile(r"([0-9]{6,9})-v([0-9]{3,9})-([0-9]{3,9})")
 _FETCHERS = 32
 """Receipts are read side by side: from a distance each takes a round trip."""
 

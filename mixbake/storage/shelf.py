@@ -4,6 +4,7 @@ Readers ask a shelf for files by name, and know size and SHA-256 of each from re
 computed (`storage.plan`), never taken from a file, and a shelf never writes into the bake.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.errors import Damage
-from mixbake.storage.store import retrying
+from mixbake.storage.store import retrying, storage_error
 
 ABSENT, UNKNOWN = -1, -2
 """Sizes of a file that is not there, and of one that only fetching it would tell."""
@@ -64,13 +65,13 @@ class LocalShelf:
         return False
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
-        return (self._root / name).exists()
+        """Whether the file is there. Raises StorageError when that cannot be told."""
+        return _size(f"{self._root}/{name}") != ABSENT
 
     def read(self, name: str) -> bytes:
         """A small file, whole. Raises Damage when it is not there, StorageError when it cannot be read."""
         path = self._root / name
-        if not path.exists():
+        if not self.exists(name):
             raise missing(name, self.name)
         return retrying(path.read_bytes, path)
 
@@ -81,7 +82,7 @@ class LocalShelf:
 
     def local(self, name: str, *, size: int, sha256: str) -> Path:  # noqa: ARG002 - nothing is copied
         """Its path. Raises Damage when it is not there."""
-        if not (self._root / name).exists():
+        if not self.exists(name):
             raise missing(name, self.name)
         return self._root / name
 
@@ -91,8 +92,14 @@ def missing(name: str, shelf: str) -> Damage:
     return Damage(f"{name} is missing in {shelf}: restore it from a copy, or bake it again with the same build command")
 
 
+NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What the system says of a path that leads to no file."""
+
+
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116 - 25,000 of them: a Path each would cost more than the call
-    except (FileNotFoundError, NotADirectoryError):
-        return ABSENT
+    except OSError as error:
+        if error.errno in NOWHERE:
+            return ABSENT
+        raise storage_error("look at", Path(path), error) from error

@@ -5,6 +5,7 @@ say where each lies, and a reader needs no tar header and no index. Rule: uint32
 as the tars have them; `bake.json` holds the SHA-256 of each file.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from mixbake.storage.plan import Plan
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import publishing_all, retrying, sha256_file
 
-SIZES = re.compile(r"sizes/(mix|clean)-v\d{3,}\.npy")
+SIZES = re.compile(r"sizes/(mix|clean)-v[0-9]{3,9}\.npy")
 HEADER_BYTES = 128
 """Of a .npy file with one short dimension."""
 WINDOW = 16
@@ -78,12 +79,14 @@ def places(
     return offsets, ends[starts[1:]] - ends[starts[:-1]] + len(tar.END)
 
 
-def read_sizes(path: Path, samples: int) -> NDArray[np.uint32]:
-    """uint32[samples]. Raises Damage when the file is anything else."""
+def read_sizes(path: Path, samples: int, sha256: str) -> NDArray[np.uint32]:
+    """uint32[samples]. Raises Damage when the file is anything else, or has another SHA-256 (hex)."""
     expected = npy_header((samples,), np.dtype(np.uint32))
     if path.stat().st_size != sizes_bytes(samples):
         raise Damage(f"{path.name} has {path.stat().st_size:,} bytes and should have {sizes_bytes(samples):,}")
     data = retrying(path.read_bytes, path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Damage(f"{path.name} was altered: its SHA-256 is not {sha256[:12]}…")
     if not data.startswith(expected):
         raise Damage(f"{path.name} is not an array of {samples} lengths")
     return np.frombuffer(data, np.uint32, offset=len(expected))

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ class Finisher:
             raise UsageError(f"dtype is torch.uint8 or a float type, not {dtype}")
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UsageError(f"mean and std are three numbers each, std above 0, not {mean} and {std}")
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"device is cpu or cuda, not {device}: take batches on the CPU and move them yourself")
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"no CUDA device for {device}: install a driver, or take device='cpu'")
         index: int | None = device.index
@@ -132,15 +135,16 @@ class Finisher:
                 tensor.record_stream(current)
         return batch
 
-    def _allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        if not self._pinned or not torch.cuda.is_available():
-            return np.empty(shape, np.uint8)
-        array: NDArray[np.uint8] = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+    def _allocate(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> NDArray[Any]:
+        pinned = self._pinned and torch.cuda.is_available()
+        array: NDArray[Any] = torch.empty(shape, dtype=dtype, pin_memory=pinned).numpy()
         return array
 
     def _small(self, column: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(column))
-        return tensor if self._stream is None else tensor.pin_memory().to(self.device, non_blocking=True)
+        if self._pinned and torch.cuda.is_available():
+            tensor = tensor.pin_memory()
+        return tensor if self._stream is None else tensor.to(self.device, non_blocking=True)
 
     def _on_cpu(self, host: Host, mirrored: NDArray[np.bool_] | None) -> torch.Tensor:
         if mirrored is not None:
@@ -149,7 +153,8 @@ class Finisher:
             return host.tensor
         shape = host.array.shape
         if shape not in self._floats:
-            self._floats[shape] = Buffers(shape, np.float32, keep=self._ahead + 2)
+            allocate = partial(self._allocate, dtype=torch.float32)
+            self._floats[shape] = Buffers(shape, keep=self._ahead + 2, allocate=allocate)
         floats = self._floats[shape].lend()
         normalise(host.array, self._line_scale, self._line_shift, floats)
         return torch.from_numpy(floats).to(self._dtype)

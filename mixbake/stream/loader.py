@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mixbake.core.jit import kernel_cache
 from mixbake.errors import UsageError
-from mixbake.storage.opened import Bake
+from mixbake.storage.opened import Bake, Place
 from mixbake.stream import gather
 from mixbake.stream.batch import Batch
 from mixbake.stream.devices import Finisher
@@ -110,6 +110,8 @@ class ShardLoader:
         require("flip", flip, FLIPS)
         require("verify", verify, VERIFY)
         require("on_damage", on_damage, ON_DAMAGE)
+        require_least("batch_size", batch_size, 1)
+        require_least("seed", seed, 0)
         require_least("threads", threads, 0)
         require_least("prefetch", prefetch, 0)
         self._given = {name: value for name, value in locals().items() if name != "self"}
@@ -122,6 +124,8 @@ class ShardLoader:
         self._follow, self._resident_wish = follow, resident
         self.damaged = 0
         self._faulty: set[str] = set()
+        self._condemned: dict[Place, Fault] = {}
+        self._resident: Resident | None = None
         self._generation, self._resuming = 0, False
         self._pass, self._step = 0, 0
         self._begun = False
@@ -168,9 +172,14 @@ class ShardLoader:
         return self._order.steps
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the next pass, from its beginning; not needed: passes count themselves."""
+        """Make `epoch` the next pass, from its beginning; not needed: passes count themselves.
+
+        After `load_state_dict` the pass that is to be continued keeps its position.
+        """
         if epoch < 0:
             raise UsageError(f"an epoch is 0 or more, not {epoch}")
+        if epoch == self._pass and self._resuming:
+            return  # a loop that says where it is: the rest of that pass is what comes
         self._end_pass()
         self._pass, self._step, self._begun, self._resuming = epoch, 0, False, False
 
@@ -178,12 +187,6 @@ class ShardLoader:
         """The next pass; the first time after `load_state_dict` the rest of the pass it was saved in."""
         self._reopen()
         self._end_pass()
-        if self._begun and not self._resuming:
-            self._pass, self._step = self._pass + 1, 0
-        self._begun, self._resuming = True, False
-        if self._follow and self._step == 0:
-            self._grow()
-        LOG.info("pass %d: use %d of epoch's worth %d", self._pass, self._order.use(self._pass) + 1, self._epoch())
         return self._iterate(self._generation)
 
     def state_dict(self) -> dict[str, Any]:
@@ -234,7 +237,7 @@ class ShardLoader:
         self._end_pass()
         self._release()
         # Whoever iterates again opens again.
-        self._pid = -1
+        self._pid, self._resident = -1, None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"given": self._given, "state": self.state_dict(), "begun": self._begun}
@@ -246,7 +249,7 @@ class ShardLoader:
 
     def _open(self, bake: Bake) -> None:
         self._bake, self._pid = bake, os.getpid()
-        self._verifier: Verifier = Verifier(bake, self._given["verify"], share=(self.rank, self.world_size))
+        self._verifier: Verifier = Verifier(bake, self._given["verify"])
         given = self._given["threads"]
         threads = usual_threads() if given is None else max(1, given)
         self._reader: Reader = Reader(bake, threads=threads, opened=self._verifier.opened)
@@ -254,10 +257,10 @@ class ShardLoader:
         self._release: Any = weakref.finalize(self, _release, self._reader, self._verifier)
         faults = self._verifier.at_opening()
         self._note([(-1, fault) for _, fault in faults])
-        for place, fault in faults:
-            if place is not None:
-                self._reader.condemn(*place, fault.reason)
-        self._resident = Resident.of(self._resident_wish, bake, self._reader, self._finisher)
+        self._condemned |= {place: fault for place, fault in faults if place is not None}
+        for place, fault in self._condemned.items():
+            self._reader.condemn(*place, fault.reason)
+        self._resident = Resident.of(self._resident_wish, bake, self._reader, self._finisher, before=self._resident)
 
     def _reopen(self) -> None:
         """After a fork threads are gone, after close() everything is."""
@@ -273,15 +276,15 @@ class ShardLoader:
             self._batches.close()
             self._batches = None
 
-    def _grow(self) -> None:
+    def _grow(self, of_pass: int) -> None:
         """Take what the bake has gained, at the beginning of a pass; all ranks take the same."""
         bake, epochs = grown_bake(self._bake, self.world_size)
-        if self._pass == 0:
+        if of_pass == 0:
             # Ranks may have opened it at different moments.
             self._order = replace(self._order, eras=(Era(first_pass=0, epochs=self._cycle(epochs)),))
         elif self._cycle(epochs) > self._order.eras[-1].epochs:
-            LOG.info("pass %d: the bake has grown to %d epochs' worth", self._pass, epochs)
-            self._order = self._order.grown(self._pass, self._cycle(epochs))
+            LOG.info("pass %d: the bake has grown to %d epochs' worth", of_pass, epochs)
+            self._order = self._order.grown(of_pass, self._cycle(epochs))
         if bake is not self._bake:
             self._release()
             self._open(bake)
@@ -290,12 +293,14 @@ class ShardLoader:
         """Numbers in a cycle: epochs' worth, or with views "mix" of a jsd bake each of their mixes."""
         return epochs * (1 if self.views == "jsd" else self._bake.plan.group)
 
-    def _epoch(self) -> int:
-        return self._order.epoch(self._pass)
-
     def _iterate(self, generation: int) -> Generator[Batch, None, None]:
-        of_pass, steps = self._pass, range(self._step, len(self))
         self._require_current(generation)
+        of_pass, first = (self._pass + 1, 0) if self._begun and not self._resuming else (self._pass, self._step)
+        if self._follow and first == 0:
+            self._grow(of_pass)
+        self._pass, self._step, self._begun, self._resuming = of_pass, first, True, False
+        steps, epoch = range(first, len(self)), self._order.epoch(of_pass)
+        LOG.info("pass %d: use %d of epoch's worth %d", of_pass, self._order.use(of_pass) + 1, epoch)
         self._batches = batches = ahead((self._make(of_pass, step) for step in steps), self._prefetch)
         try:
             for step in steps:
@@ -319,7 +324,7 @@ class ShardLoader:
         ids, rows = self._bake.images[places.images], rows_of(places, self.views, self._bake.plan.group)
         read = self._resident.batch if self._resident is not None else self._streamed
         images, faults = read(rows, places.images, self._mirrored(ids, places, len(rows)))
-        self._note(faults)
+        self._note([(target, fault) for target, fault in faults if places.valid[target % len(places)]])
         self._note_found()
         if faults:
             places.valid[[target % len(places) for target, _ in faults]] = False
@@ -371,6 +376,7 @@ class ShardLoader:
         """What the background has found out about shards that were read already: no more of them is."""
         for place, fault in self._verifier.found():
             self._note([(-1, fault)])
+            self._condemned[place] = fault
             self._reader.condemn(*place, fault.reason)
             if self._resident is not None:
                 self._resident.condemn(*place, fault)

@@ -6,7 +6,10 @@ Rule: a picture is handed out only if its record says that it is the one that wa
 damaged is named by shard and key. Nothing is unpickled, and no size that a file states is believed.
 """
 
+import hashlib
 import io
+import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ from mixbake.storage import codecs, tar
 from mixbake.storage.index import SCHEMA
 from mixbake.storage.opened import RESTORE, Bake, StoredFile, describe_size
 from mixbake.storage.sizes import npy_header, places, read_sizes
+from mixbake.storage.store import retrying
 from mixbake.stream.gather import gather, png_frame
 from mixbake.stream.maps import map_file
 
@@ -85,6 +89,7 @@ class Reader:
         self._starts = np.cumsum(bake.samples) - bake.samples
         self._record = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record if self._fixed else 0
         self._frame = png_frame(plan.size) if self._fixed else np.zeros(0, np.uint8)
+        self._hashed: set[str] = set()
         self._condemned: dict[tuple[str, int], dict[int, str]] = {}
         self._shards: OrderedDict[tuple[str, int], _Shards] = OrderedDict()
         distant = bake.shelf.distant
@@ -147,7 +152,7 @@ class Reader:
         file, shard = self.bake.index(view, number, block)
         first = shard * int(self.bake.samples[block])
         try:
-            table = pq.read_table(self._local(file))
+            table = pq.read_table(io.BytesIO(self._contents(file)))
             rows = table.take(pa.array(first + self.bake.rows[positions].astype(np.int64))).cast(SCHEMA)
             keys = rows["key"].to_pylist()
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -155,6 +160,15 @@ class Reader:
         if keys != [tar.key(image, number, view) for image in self.bake.images[positions].tolist()]:
             raise Damage("its rows are not those of the shard's samples")
         return rows
+
+    def _contents(self, file: StoredFile) -> bytes:
+        """An index, whole. Raises Damage when it is not the promised one."""
+        path = self._local(file)
+        data = retrying(path.read_bytes, path)
+        if file.name not in self._hashed and hashlib.sha256(data).hexdigest() != file.sha256:
+            raise Damage(f"its contents were altered (SHA-256 is not {file.sha256[:12]}…)")
+        self._hashed.add(file.name)
+        return data
 
     def _of(self, view: str, number: int) -> _Shards:
         blocks = self.bake.plan.blocks
@@ -172,7 +186,8 @@ class Reader:
         broken = dict(self._condemned.get((view, number), {}))
         if not self._fixed:
             try:
-                sizes = read_sizes(self._local(self.bake.sizes(view, number)), len(self.bake.images))
+                file = self.bake.sizes(view, number)
+                sizes = read_sizes(self._local(file), len(self.bake.images), file.sha256)
                 offsets, tars = places(sizes, samples, self.bake.plan.member_bytes)
             except Damage as error:
                 broken = dict.fromkeys(range(blocks), str(error))
@@ -279,7 +294,19 @@ def _decode_array(data: Bytes, out: Bytes) -> None:
     out.reshape(-1)[:] = data[len(header) :]
 
 
-UNREADABLE = (ValueError, OSError, SyntaxError)
+UNREADABLE = (
+    ValueError,
+    OSError,
+    SyntaxError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders raise for bytes that are no picture: Pillow's plug-ins meet damage in all these ways."""
 DECODERS: dict[str, Callable[[Bytes, Bytes], None]] = {
     "jpeg": _decode_jpeg,
     "png": _decode_with_pillow,

@@ -21,17 +21,36 @@ FREE_SHARE = 0.4
 DECODED_AT_ONCE = 1024
 
 
-class Resident:
-    """Pictures by (view, number): uint8 n×S×S×3 tensors on the device."""
+Shown = tuple[str, int]
+"""A view and a number."""
 
-    def __init__(self, bake: Bake, reader: Reader, finisher: Finisher) -> None:
+
+class Resident:
+    """pictures: uint8 n×S×S×3 tensors on the device by (view, number); faults: by (view, number) and image position."""
+
+    def __init__(
+        self,
+        bake: Bake,
+        reader: Reader,
+        finisher: Finisher,
+        *,
+        pictures: dict[Shown, torch.Tensor] | None = None,
+        faults: dict[Shown, dict[int, Fault]] | None = None,
+    ) -> None:
         self._bake, self._reader, self._finisher = bake, reader, finisher
-        self._pictures: dict[tuple[str, int], torch.Tensor] = {}
-        self._faults: dict[tuple[str, int], dict[int, Fault]] = {}
+        self.pictures = {} if pictures is None else pictures
+        self.faults = {} if faults is None else faults
 
     @classmethod
-    def of(cls, wish: bool | str, bake: Bake, reader: Reader, finisher: Finisher) -> Self | None:
-        """One, if it is wished for: True, False, or "auto" for a GPU with room enough."""
+    def of(
+        cls, wish: bool | str, bake: Bake, reader: Reader, finisher: Finisher, *, before: "Resident | None" = None
+    ) -> Self | None:
+        """One, if it is wished for: True, False, or "auto" for a GPU with room enough.
+
+        before: of the same bake before it grew, whose pictures stay.
+        """
+        if before is not None:
+            return cls(bake, reader, finisher, pictures=before.pictures, faults=before.faults)
         if wish is True or (wish == "auto" and not finisher.on_cpu and _fits(bake, finisher)):
             return cls(bake, reader, finisher)
         if wish is False or wish == "auto":
@@ -62,7 +81,7 @@ class Resident:
                 kept, targets = self._of(view, number), row * len(positions) + chosen
                 wanted = torch.from_numpy(positions[chosen]).to(kept.device)
                 pictures[torch.from_numpy(targets).to(kept.device)] = kept[wanted]
-                broken = self._faults[view, number]
+                broken = self.faults[view, number]
                 if broken:
                     places = zip(targets.tolist(), positions[chosen].tolist(), strict=True)
                     faults += [(target, broken[at]) for target, at in places if at in broken]
@@ -70,18 +89,18 @@ class Resident:
 
     def condemn(self, view: str, number: int, block: int, fault: Fault) -> None:
         """Pictures of a shard are not what was baked, it turned out after they were decoded."""
-        broken = self._faults.setdefault((view, number), {})
+        broken = self.faults.setdefault((view, number), {})
         broken |= dict.fromkeys(np.flatnonzero(self._bake.blocks == block).tolist(), fault)
 
     def _of(self, view: str, number: int) -> torch.Tensor:
-        if (view, number) not in self._pictures:
-            self._pictures[view, number] = self._decoded(view, number)
-        return self._pictures[view, number]
+        if (view, number) not in self.pictures:
+            self.pictures[view, number] = self._decoded(view, number)
+        return self.pictures[view, number]
 
     def _decoded(self, view: str, number: int) -> torch.Tensor:
         n, size = len(self._bake.images), self._bake.plan.size
         kept = torch.empty((n, size, size, 3), dtype=torch.uint8, device=self._finisher.device)
-        broken = self._faults.setdefault((view, number), {})
+        broken = self.faults.setdefault((view, number), {})
         # In the order of the shards, so that a disk reads on and on.
         order = np.lexsort((self._bake.rows, self._bake.blocks))
         for first in range(0, n, DECODED_AT_ONCE):
@@ -96,6 +115,8 @@ class Resident:
 
 def _fits(bake: Bake, finisher: Finisher) -> bool:
     free, _ = torch.cuda.mem_get_info(finisher.device)
+    # What torch keeps for later use is as good as free.
+    free += torch.cuda.memory_reserved(finisher.device) - torch.cuda.memory_allocated(finisher.device)
     views = ("mix",) if bake.plan.views == "mix" else ("mix", "clean")
     pictures = len(bake.images) * sum(bake.numbers(view) for view in views)
     return pictures * bake.plan.size**2 * 3 <= FREE_SHARE * free

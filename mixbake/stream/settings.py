@@ -22,8 +22,8 @@ def require(name: str, value: object, known: Sequence[str]) -> None:
 
 def require_least(name: str, value: int | None, least: int) -> None:
     """Raise UsageError for a whole number below `least`; None means the usual."""
-    if value is not None and value < least:
-        raise UsageError(f"{name} is {least} or more, or None for the usual, not {value}")
+    if value is not None and (type(value) is not int or value < least):
+        raise UsageError(f"{name} is a whole number of {least} or more, not {value!r}")
 
 
 def world(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -10,7 +10,6 @@ Rule: a difference is a `Fault`, never a warning; what becomes of it is the load
 import hashlib
 import queue
 import threading
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +28,11 @@ _HASHERS = 4
 
 
 class Verifier:
-    """Watches over the shards of an open bake. share: (rank, world size): ranks divide the background work."""
+    """Watches over the shards of an open bake. Each rank does so for itself: its verdict would not reach the others."""
 
-    def __init__(self, bake: Bake, how: str, *, share: tuple[int, int] = (0, 1)) -> None:
-        self._bake, self._how, self._share = bake, how, share
+    def __init__(self, bake: Bake, how: str) -> None:
+        self._bake, self._how = bake, how
+        self._lock = threading.Lock()
         self._found: deque[tuple[Place, Fault]] = deque()
         self._queue: queue.Queue[tuple[Place, NDArray[np.uint8]] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -50,17 +50,14 @@ class Verifier:
         return [(places.get(fault.shard), fault) for fault in wrong]
 
     def opened(self, view: str, number: int, block: int, contents: NDArray[np.uint8]) -> None:
-        """A shard was mapped for the first time: have it hashed, if that is wanted and this rank's turn."""
+        """A shard was mapped for the first time: have it hashed, if that is wanted. Any thread may say so."""
         # A distant shelf has compared the hash of whatever it brought here.
         if self._how != "background" or self._bake.shelf.distant:
             return
-        file = self._bake.shard(view, number, block)
-        rank, world = self._share
-        if zlib.crc32(file.name.encode()) % world != rank:
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="mixbake-verify", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="mixbake-verify", daemon=True)
+                self._thread.start()
         self._queue.put(((view, number, block), contents))
 
     def found(self) -> Iterator[tuple[Place, Fault]]:

@@ -54,7 +54,7 @@ def test_files_of_lengths_are_those_of_the_tars(
                     stored += [one.size for one in archive if one.name.endswith((".jpg", ".webp", ".npy"))]
             file = there.sizes(view, number)
             assert (out / file.name).stat().st_size == file.size == sizes_bytes(450)
-            assert read_sizes(out / file.name, 450).tolist() == stored
+            assert read_sizes(out / file.name, 450, file.sha256).tolist() == stored
 
 
 def test_pictures_of_one_length_need_no_file(tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:

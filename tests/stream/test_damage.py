@@ -277,3 +277,60 @@ class TestContents:
             assert all(batch.valid.all() for batch in reading)
         reading.close()
         assert reading.damaged == 0
+
+
+class TestMemory:
+    """What was once found out is not forgotten, and reaches everybody."""
+
+    def test_a_condemned_shard_stays_out_after_closing(self, copy: Copies) -> None:
+        _, own = copy("wide", PIXEL)
+        reading = loader(own, verify="background", on_damage="skip", order=0)
+        list(reading)
+        reading.close()
+        gone = {image for batch in reading for image in batch.ids[~batch.valid].tolist()}
+        reading.close()
+        assert gone == lost_images(own)
+
+    def test_every_rank_finds_out_for_itself(self, copy: Copies) -> None:
+        _, own = copy("wide", PIXEL)
+        for rank in range(2):
+            reading = loader(own, verify="background", on_damage="skip", order=0, rank=rank, world_size=2)
+            list(reading)
+            gone = {image for batch in reading for image in batch.ids[~batch.valid].tolist()}
+            reading.close()
+            assert gone
+            assert gone <= lost_images(own)
+
+    def test_padding_is_not_counted(self, copy: Copies) -> None:
+        _, own = copy("wide", PIXEL)
+        reading = loader(own, verify="full", on_damage="skip", order=0, drop_last=False, batch_size=400)
+        list(reading)
+        assert reading.damaged == len(lost_images(own))
+
+
+def test_lengths_that_were_altered_are_named_themselves(copy: Copies) -> None:
+    _, own = copy("jpeg", lambda _: None)
+    path = own / SIZES
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(Damage, match=r"mix-v000\.npy was altered"):
+        list(loader(own))
+
+
+def test_an_index_with_other_labels_is_not_shown(copy: Copies) -> None:
+    _, own = copy("wide", lambda _: None)
+    path = own / INDEX
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(Damage, match=r"000001-v000-001\.parquet: its contents were altered"):
+        list(loader(own, metadata=True))
+
+
+def test_a_shard_that_leads_in_a_circle_is_missing(copy: Copies) -> None:
+    _, own = copy("wide", lambda _: None)
+    (own / SHARD).unlink()
+    (own / SHARD).symlink_to(own / SHARD)
+    with pytest.raises(Damage, match=rf"{SHARD} is missing"):
+        loader(own)

@@ -102,7 +102,7 @@ def test_another_bake_in_its_place_is_refused(
     list(loader)
     bake(image_folder, out, picture_folder, seed=8, overwrite=True)
     with pytest.raises(PlanDiffers, match="another bake"):
-        iter(loader)
+        next(iter(loader))
 
 
 def test_the_first_of_it_is_waited_for(out: Path, extend: Extend) -> None:
@@ -126,7 +126,7 @@ def test_ranks_must_be_able_to_agree(out: Path, extend: Extend) -> None:
     extend(1)
     loader = ShardLoader(out, batch_size=20, follow=True, rank=0, world_size=2)
     with pytest.raises(UsageError, match="init_process_group"):
-        iter(loader)
+        next(iter(loader))
 
 
 def test_one_number_for_ever_stays(out: Path, extend: Extend) -> None:

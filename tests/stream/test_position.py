@@ -296,3 +296,31 @@ class TestSetEpoch:
             with pytest.raises(UsageError, match="ended"):
                 next(iterator)
             assert loader.state_dict() == before
+
+
+def test_a_loop_that_sets_its_epoch_keeps_the_position(mix_bake: Path) -> None:
+    first = ShardLoader(mix_bake, batch_size=8)
+    batches = iter(first)
+    next(batches)
+    state = first.state_dict()
+    left = [batch.ids.tolist() for batch in batches]
+    again = ShardLoader(mix_bake, batch_size=8)
+    again.load_state_dict(state)
+    again.set_epoch(0)
+    assert [batch.ids.tolist() for batch in again] == left
+    again.set_epoch(0)
+    assert len(list(again)) == len(again)
+
+
+def test_an_iterator_that_is_never_asked_uses_up_no_pass(mix_bake: Path) -> None:
+    loader = ShardLoader(mix_bake, batch_size=8)
+    iter(loader)
+    iter(loader)
+    list(loader)
+    assert loader.state_dict()["pass"] == 1
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 8.0}, {"prefetch": 1.5}, {"threads": -1}, {"device": "meta"}])
+def test_settings_of_a_wrong_kind_are_refused(mix_bake: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ShardLoader(mix_bake, **({"batch_size": 8} | change))

@@ -221,6 +221,16 @@ def claims(jpeg: bytes, height: int, width: int) -> bytes:
 
 
 class TestDecoders:
+    @pytest.mark.parametrize("place", [33, -12])
+    def test_pngs_with_a_damaged_profile_are_refused(self, place: int) -> None:
+        import zlib
+
+        png = encode_png(np.zeros((SIDE, SIDE, 3), np.uint8))
+        profile = struct.pack(">I", 0) + b"iCCP" + struct.pack(">I", zlib.crc32(b"iCCP"))
+        forged = np.frombuffer(png[:place] + profile + png[place:], np.uint8)
+        with pytest.raises(UNREADABLE):
+            DECODERS["png"](forged, np.empty((SIDE, SIDE, 3), np.uint8))
+
     @pytest.mark.parametrize("codec", ["png", "webp", "raw"])
     def test_lossless_ones_give_the_picture(self, codec: str) -> None:
         assert np.array_equal(decode(codec, ENCODERS[codec](PICTURE)), PICTURE)
