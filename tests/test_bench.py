@@ -28,6 +28,7 @@ def test_all_three_ways_are_measured(small_bake: Path, mixbake: Any) -> None:
     assert measured["baked"] > 0
 
 
+@pytest.mark.slow
 def test_a_source_that_moved_is_said_and_the_rest_measured(
     small_bake: Path, mixbake: Any, own_images: Path, tmp_path: Path
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_sheet_appears_whole_or_not_at_all(settings: Callable[..., BuildSettin
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 @quickly(deadline=None, max_examples=25)
 @given(
     size=st.sampled_from([8, 28, 32, 64, 96, 112, 224, 500]),

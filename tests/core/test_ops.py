@@ -219,6 +219,7 @@ class TestPillow:
         expected = ImageOps.autocontrast(in_pillow(image), cutoff=cutoff)
         np.testing.assert_array_equal(apply("autocontrast", [image], (cutoff,)), expected)
 
+    @pytest.mark.slow
     def test_autocontrast_is_pillows_for_every_pair_of_ends(self) -> None:
         for low in range(255):
             # Three ranges at once, one a channel.

@@ -168,6 +168,7 @@ def test_a_stopped_build_says_how_to_resume(
     assert tars(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_second_build_in_the_folder_is_refused(
     tmp_path: Path, start: Start, mixbake: Any, source: Path, picture_folder: Path, undisturbed: dict[str, str]
 ) -> None:

@@ -270,6 +270,7 @@ def test_what_a_bake_has_not_is_refused(mix_bake: Path, jsd_bake: Path, tmp_path
         BakeDataset(mix_bake).set_epoch(-1)
 
 
+@pytest.mark.slow
 def test_it_reads_over_the_network_too(mix_bake: Path, tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")

@@ -85,6 +85,7 @@ def test_what_is_changed_in_a_batch_changes_no_other(mix_bake: Path) -> None:
             batch.valid.fill_(value=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

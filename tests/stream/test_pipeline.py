@@ -423,6 +423,7 @@ for options in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_timm_reads_a_number(wide_bake: Path, tmp_path: Path, python: Callable[..., Any]) -> None:
     """By its pattern: root is the bake, split the shards in braces, and behind | how many images they hold.
 
