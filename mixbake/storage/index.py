@@ -19,8 +19,8 @@ from mixbake.core.variant import MICRO
 from mixbake.storage.plan import shard_path
 from mixbake.storage.tar import keys
 
-GROUP_ROWS = 4096
-"""Fewest rows of a row group: its bookkeeping for 22 columns costs as much as this many rows of two."""
+GROUP_ROWS = 32_768
+"""Fewest rows of a row group: each costs some bookkeeping for every column."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
