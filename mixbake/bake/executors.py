@@ -265,14 +265,12 @@ def _pool(workers: int) -> Iterator[_Pool]:
     pool = _Pool(max_workers=workers, initializer=_become_worker, initargs=(os.getpid(), lasting), env=ONE_THREAD)
     try:
         yield pool
-    except BaseException:
+    finally:
+        # Also when all went well: results are here, and an orderly shutdown would wait for ever for a worker
+        # whose sibling was killed while it held the lock of the queue of tasks.
         with _interrupts_held():
             pool.kill()
             pool.shutdown()
-        raise
-    else:
-        pool.shutdown()
-    finally:
         # loky forgets to join a worker that died by itself, and would keep its semaphore: this call joins it.
         multiprocessing.active_children()
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -220,6 +220,17 @@ def bake_with_a_killed_worker(folder: Path) -> None:
     assert semaphores(os.getpid()) == []
 
 
+def bake_with_workers_that_stop_answering(folder: Path) -> None:
+    results = executor("joblib", 2, folder).run(chores(folder, 10), leave_mark)
+    assert sorted(next(results) for _ in range(10)) == list(range(10))
+    # Idle now. One of them holds the lock of the queue of tasks, as one that is killed there would for good.
+    for worker in workers():
+        worker.suspend()
+    assert list(results) == []
+    gc.collect()
+    assert semaphores(os.getpid()) == []
+
+
 @pytest.mark.parametrize("function", ["bake_for_ever", "bake_in_a_thread"])
 def test_workers_die_with_their_parent(function: str, tmp_path: Path) -> None:
     with in_child(function, tmp_path) as child:
@@ -232,6 +243,19 @@ def test_workers_die_with_their_parent(function: str, tmp_path: Path) -> None:
     seen = marks(tmp_path)
     time.sleep(0.3)
     assert marks(tmp_path) == seen
+
+
+def test_a_run_ends_although_no_worker_answers(tmp_path: Path) -> None:
+    with in_child("bake_with_workers_that_stop_answering", tmp_path) as child:
+        wait_until(lambda: len(marks(tmp_path)) == 10 or child.poll() is not None)
+        orphans = workers(child.pid)
+        try:
+            _, said = child.communicate(timeout=PATIENCE)
+            assert (child.returncode, said) == (0, "")
+        finally:
+            for orphan in orphans:
+                with suppress(psutil.NoSuchProcess):
+                    orphan.kill()
 
 
 @pytest.mark.parametrize("baked", [0, 5], ids=["while starting", "while baking"])
