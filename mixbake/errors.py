@@ -4,10 +4,11 @@
     ├── UsageError        2   the command or a value in it is wrong
     │   └── MissingExtra  2   an optional dependency is not installed
     ├── TooManySkipped    3   more unreadable images than --max-skip allows
-    ├── Locked            4   another build works on the same folder
+    ├── Locked            4   another process works in the same folder
     ├── PlanDiffers       5   the plan, the source or the environment is not the one that was baked
     ├── Damage            6   stored bytes are not what was written
     ├── StorageError     74   reading or writing failed (disk full, read-only, ...)
+    ├── Stopped     130, 143  a signal asked for an end, and everything was saved first
     └── DecodeError       1   one image cannot be decoded: recorded as a skip, never fatal by itself
 
 Rule: a message says what happened, which value, and what to do next.
@@ -65,6 +66,22 @@ class StorageError(MixbakeError):
     """Reading or writing failed for a reason outside mixbake."""
 
     exit_code = 74
+
+
+class Stopped(MixbakeError):
+    """A signal asked for an end, and everything was saved first; the message says what and how to go on.
+
+    `exit_code` is the shell's for that signal: 130 or 143.
+    """
+
+    exit_code = 130
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.signal, self.exit_code = signal, 128 + signal
+
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int, str]]:
+        return type(self), (self.signal, str(self))
 
 
 class DecodeError(MixbakeError):

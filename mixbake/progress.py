@@ -4,10 +4,11 @@ Rule: everything here goes to standard error; a log of events is kept beside the
 """
 
 import json
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -159,6 +160,59 @@ def watch(
     """The watcher that fits standard error: a terminal, or something that reads lines. log: also under OUT/logs."""
     inner = LineWatcher(sys.stderr) if quiet or not sys.stderr.isatty() else TerminalWatcher(Console(stderr=True))
     yield LoggingWatcher(inner, default_out(settings) / "logs") if log else inner
+
+
+class TrainingBar:
+    """A bar of steps with rate, share of time that went into waiting for data, loss, time left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._row = bar.add_task("training", total=None, rate=0.0, waiting=0.0, loss=float("nan"))
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def steps(self, done: int, total: int, record: Mapping[str, Any]) -> None:
+        """Move the bar."""
+        shown = {"rate": record["images_per_second"], "waiting": record["waiting"], "loss": record["loss"]}
+        self._bar.update(self._row, completed=done, total=total, **shown)
+
+
+class TrainingLines:
+    """JSON lines, one every few seconds."""
+
+    def __init__(self, lines: LineWatcher) -> None:
+        self._lines = lines
+        self._last = -math.inf
+
+    def say(self, message: str) -> None:
+        """One message."""
+        self._lines.say(message)
+
+    def steps(self, done: int, total: int, record: Mapping[str, Any]) -> None:
+        """Every few seconds, and the last."""
+        if done == total or time.monotonic() - self._last >= _LINE_EVERY:
+            self._last = time.monotonic()
+            self._lines.event("training", of_steps=total, **record)
+
+
+@contextmanager
+def watch_training(*, quiet: bool = False) -> Iterator[TrainingBar | TrainingLines]:
+    """What shows a training on standard error: a bar on a terminal, lines otherwise."""
+    if quiet or not sys.stderr.isatty():
+        yield TrainingLines(LineWatcher(sys.stderr))
+        return
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}, {task.fields[rate]:,.0f} images/s"),
+        TextColumn("({task.fields[waiting]:.1%} waiting for data)"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield TrainingBar(bar)
 
 
 @contextmanager

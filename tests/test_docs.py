@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import typer
 import mixbake
 from mixbake import cli, errors
 from mixbake.bake.settings import BuildSettings
+from mixbake.cli import edge
 from mixbake.core.ops import OP_SETS, STEPS, TENSOR_LAW
 from mixbake.core.variant import from_json, schema
 from mixbake.data.sources import KINDS
@@ -28,6 +31,8 @@ from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe
 from mixbake.recipes.recipe import draw_one
 from mixbake.storage import tar
 from mixbake.storage.index import IMAGES_SCHEMA, SCHEMA
+from mixbake.train.settings import FREE, TrainSettings
+from mixbake.train.settings import RECIPES as TRAINING
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(mixbake.__file__).parent
@@ -65,13 +70,14 @@ def command_lines() -> Iterator[list[str]]:
 
 
 def option_names(command: str) -> set[str]:
-    return {name for option in COMMANDS[command].params for name in option.opts if name.startswith("-")}
+    options = COMMANDS[command].params
+    return {name for option in options for name in (*option.opts, *option.secondary_opts) if name.startswith("-")}
 
 
 def settings_of(arguments: list[str]) -> BuildSettings:
     """What a `build` or `plan` command line asks for. Raises when it is no valid one."""
     values = COMMANDS[arguments[0]].make_context(arguments[0], arguments[1:]).params
-    return cli._settings({"overwrite": False, "accept_environment": False, "max_skip": 0.01} | values)
+    return cli.bake._settings({"overwrite": False, "accept_environment": False, "max_skip": 0.01} | values)
 
 
 def python_in(folder: Path, *arguments: str) -> str:
@@ -100,7 +106,9 @@ def test_the_readme_opens_with_two_commands_that_make_their_own_environment() ->
 @pytest.mark.parametrize("arguments", list(command_lines()), ids=" ".join)
 def test_every_command_line_is_accepted(arguments: list[str]) -> None:
     assert arguments[0] in COMMANDS
-    COMMANDS[arguments[0]].make_context(arguments[0], arguments[1:])
+    # Flags like --list do their work while they are read, and end the command.
+    with suppress(typer.Exit):
+        COMMANDS[arguments[0]].make_context(arguments[0], arguments[1:])
     if arguments[0] in ("build", "plan"):
         assert isinstance(settings_of(arguments), BuildSettings)
 
@@ -133,10 +141,26 @@ def test_the_table_of_options_is_that_of_build_with_its_defaults() -> None:
         assert default == ("" if known is None or known is False else str(known)), name
 
 
+def test_the_table_of_training_settings_is_whole() -> None:
+    rows = {re.findall(r"--[\w-]+", row[0])[0]: row for row in table(README, "Setting")}
+    assert list(rows) == [f"--{one.name.replace('_', '-')}" for one in fields(TrainSettings)]
+    spelled = {None: "", True: "on", False: "off"}
+    for one, (name, default, meaning) in zip(fields(TrainSettings), rows.values(), strict=True):
+        assert ("○" in name) == (one.name in FREE), name
+        if isinstance(one.default, bool | None):
+            assert default == spelled[one.default], name
+        else:
+            known = one.default if isinstance(one.default, tuple) else (one.default,)
+            assert tuple(type(known[0])(word) for word in default.split()) == known, name
+        assert meaning == one.metadata["help"].rstrip("."), name
+    assert set(re.findall(r"`([\w-]+)`", " ".join(row[0] for row in table(README, "Training recipe")))) == set(TRAINING)
+
+
 def test_every_flag_in_the_documents_exists() -> None:
     scripts = "".join(path.read_text() for path in (ROOT / "scripts").glob("*.py"))
     of_scripts = set(re.findall(r'add_argument\("(--[a-z-]+)"', scripts))
     own = set().union(*map(option_names, COMMANDS)) | {"--version", "--help"} | of_scripts
+    own |= {"--nproc-per-node"}  # torchrun's
     for text in (README, ARCHITECTURE):
         mentioned = {flag for word in code_words(text) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", word)}
         assert mentioned <= own, mentioned - own
@@ -187,8 +211,9 @@ def test_exit_codes_are_those_of_the_errors() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.MixbakeError):
             wanted[str(kind.exit_code)].add(kind.__name__)
     rows = table(README, "Code")
+    wanted[f"{edge.INTERRUPTED}, {edge.TERMINATED}"] = wanted.pop("130")
     assert {code: set(re.findall(r"`(\w+)`", names)) for code, names, _ in rows if names} == wanted
-    assert [code for code, names, _ in rows if not names] == ["0", f"{cli.INTERRUPTED}, {cli.TERMINATED}"]
+    assert [code for code, names, _ in rows if not names] == ["0"]
 
 
 def test_columns_are_those_of_the_files() -> None:

@@ -1,4 +1,4 @@
-"""One build at a time in a folder: an advisory lock of the kernel on the file `.lock`.
+"""One build, or training, at a time in a folder: an advisory lock of the kernel on the file `.lock`.
 
 Rule: the lock is the flock, never the file. The kernel drops a flock when its process ends, however
 it ends, so a `.lock` that a killed build left behind blocks nobody. The holder removes the file
@@ -27,7 +27,7 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSU
 class FolderLock:
     """Context manager that holds `folder` for this process from enter to exit.
 
-    Entering never waits. Raises Locked when another build, in any process, has the folder, and
+    Entering never waits. Raises Locked when another process has the folder, and
     StorageError when the folder cannot be written to or its file system has no locks.
     """
 
@@ -93,8 +93,8 @@ def _sign(descriptor: int) -> None:
 def _refusal(path: Path, descriptor: int, error: OSError) -> MixbakeError:
     if error.errno in HELD_ELSEWHERE:
         return Locked(
-            f"another build works in {path.parent} ({_holder(descriptor)}):"
-            " wait for it, stop it, or choose another folder with OUT"
+            f"another process works in {path.parent} ({_holder(descriptor)}):"
+            " wait for it, stop it, or choose another folder"
         )
     if error.errno in NO_LOCKS:
         return StorageError(

@@ -196,7 +196,7 @@ def _together(wait: Callable[[T], None], things: Sequence[T]) -> None:
             pass
 
 
-def publish_bytes(path: Path, data: bytes) -> None:
+def publish_bytes(path: Path, data: Buffer) -> None:
     """Write a small file whole or not at all, replacing what was there. Raises StorageError."""
     with publishing(path) as writer:
         writer.write(data)

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from mixbake.errors import UsageError
 from mixbake.storage.opened import VIEWS, Bake
 from mixbake.storage.plan import spell_worth
+from mixbake.storage.shelf import Shelf
 from mixbake.stream.buffers import Buffers
 from mixbake.stream.reader import Reader, damage
 from mixbake.stream.remote import open_shelf
@@ -30,47 +31,30 @@ from mixbake.stream.settings import require
 from mixbake.stream.verify import Verifier
 
 VERIFY = ("sizes", "full")
+"""No "background": nobody would ask a data set afterwards what it has found."""
 SIZES_KEPT = 4
 """Of so many batch sizes, memory is kept to be used again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Where a bake is and how it is read: the parameters that a data set and a pipeline have in common."""
+def open_bake(shelf: Shelf, *, view: str, number: int, verify: str) -> Bake:
+    """The bake on the shelf, for somebody who reads a number of a view, after the checks that `verify` asks for.
 
-    path: str | Path
-    view: str
-    number: int
-    verify: str
-    cache: str | Path | None
-    cache_bytes: int
-    storage_options: Mapping[str, Any] | None
-
-    def open(self) -> Bake:
-        """The open bake, after the checks that `verify` asks for.
-
-        Raises UsageError for a view or number that it does not have, Damage for files that are not as promised.
-        """
-        require("view", self.view, VIEWS)
-        require("verify", self.verify, VERIFY)
-        shelf = open_shelf(
-            self.path,
-            cache=Path(self.cache) if self.cache else None,
-            limit_bytes=self.cache_bytes,
-            storage_options=self.storage_options,
+    Raises UsageError for a view or number that it does not have, Damage for files that are not as promised.
+    """
+    require("view", view, VIEWS)
+    require("verify", verify, VERIFY)
+    bake = Bake.open(shelf)
+    if view == "clean" and bake.plan.views == "mix":
+        raise UsageError('view="clean" needs clean crops: bake with --views clean or jsd')
+    numbers = bake.numbers(view)
+    if isinstance(number, bool) or not 0 <= as_integer(number) < numbers:
+        raise UsageError(
+            f"number is 0 to {numbers - 1} for view={view!r} of a bake with {spell_worth(bake.epochs_worth)}, "
+            f"not {number!r}"
         )
-        bake = Bake.open(shelf)
-        if self.view == "clean" and bake.plan.views == "mix":
-            raise UsageError('view="clean" needs clean crops: bake with --views clean or jsd')
-        numbers = bake.numbers(self.view)
-        if isinstance(self.number, bool) or not 0 <= as_integer(self.number) < numbers:
-            raise UsageError(
-                f"number is 0 to {numbers - 1} for view={self.view!r} of a bake with {spell_worth(bake.epochs_worth)}, "
-                f"not {self.number!r}"
-            )
-        if faults := Verifier(bake, self.verify).at_opening():
-            raise damage([fault for _, fault in faults], bake)
-        return bake
+    if faults := Verifier(bake, verify).at_opening():
+        raise damage([fault for _, fault in faults], bake)
+    return bake
 
 
 class SharedPass:
@@ -136,15 +120,8 @@ class BakeDataset(Dataset[tuple[Any, int]]):
         cache_bytes: int = 0,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.bake = Access(
-            path=path,
-            view=view,
-            number=number,
-            verify=verify,
-            cache=cache,
-            cache_bytes=cache_bytes,
-            storage_options=storage_options,
-        ).open()
+        shelf = open_shelf(path, cache=cache, limit_bytes=cache_bytes, storage_options=storage_options)
+        self.bake = open_bake(shelf, view=view, number=number, verify=verify)
         self.view, self.transform, self._threads = view, transform, threads
         self.ids: NDArray[np.int64] = self.bake.images
         self.targets: NDArray[np.int64] = self.bake.labels.copy()

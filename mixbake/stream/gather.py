@@ -5,6 +5,7 @@ sample. Rule: addresses were computed from a shard whose size was checked; the r
 frame of its PNG are compared before a pixel is taken.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,7 +13,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from mixbake.core.jit import inline, intrinsic, jit
+from mixbake.core.jit import inline, intrinsic, jit, kernel_cache
 from mixbake.core.kernels.vectors import swap_sixteen
 from mixbake.storage.tar import PNG_PIXELS, UNIT, stored_png
 
@@ -47,6 +48,11 @@ def _prefetch(_context: Any, _address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uintp), emit
+
+
+def are_compiled() -> bool:
+    """Whether this machine has compiled these loops before; otherwise their first calls take some seconds."""
+    return any(kernel_cache(Path(__file__).resolve()).rglob("*.nbc"))
 
 
 def png_frame(side: int) -> Bytes:

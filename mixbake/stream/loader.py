@@ -1,6 +1,6 @@
 """Batches of a bake for PyTorch: exact order, exact position, memory that is used again.
 
-    order (pure)  ->  reader (mapped shards)  ->  flip, normalise, cast on the device  ->  Batch
+    order (pure)  ->  feed (mapped shards)  ->  flip, normalise, cast on the device  ->  Batch
         in a background thread, `prefetch` batches ahead
 
 One iteration is one pass: one variant of every image. Rule: what has been consumed, not what has been
@@ -8,44 +8,29 @@ prefetched, is the position; state_dict() after batch k continues with batch k +
 """
 
 import logging
-import os
-import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from mixbake.core.jit import kernel_cache
 from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake, Place
-from mixbake.stream import gather
 from mixbake.stream.batch import Batch
 from mixbake.stream.devices import Finisher
+from mixbake.stream.feed import Feed
 from mixbake.stream.follow import first_bake, grown_bake
+from mixbake.stream.gather import are_compiled
 from mixbake.stream.order import CYCLIC, Era, Order, Places, era_tuples, eras_from, flips
 from mixbake.stream.prefetch import ahead
-from mixbake.stream.reader import Fault, Reader, damage
+from mixbake.stream.reader import Fault, damage
 from mixbake.stream.remote import open_shelf
 from mixbake.stream.resident import Resident
 from mixbake.stream.rows import Source, numbers_of, rows_of
-from mixbake.stream.settings import (
-    FLIPS,
-    ON_DAMAGE,
-    VIEWS,
-    require,
-    require_least,
-    resolved_flip,
-    resolved_views,
-    usual_prefetch,
-    usual_threads,
-    world,
-)
-from mixbake.stream.verify import VERIFY, Verifier
+from mixbake.stream.settings import LoaderSettings, resolved_flip, resolved_views, usual_prefetch, world
 
 LOG = logging.getLogger("mixbake.stream")
 STATE_VERSION = 1
@@ -106,56 +91,57 @@ class ShardLoader:
         cache_bytes: int = 0,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        require("views", views, VIEWS)
-        require("flip", flip, FLIPS)
-        require("verify", verify, VERIFY)
-        require("on_damage", on_damage, ON_DAMAGE)
-        require_least("batch_size", batch_size, 1)
-        require_least("seed", seed, 0)
-        require_least("threads", threads, 0)
-        require_least("prefetch", prefetch, 0)
-        self._given = {name: value for name, value in locals().items() if name != "self"}
+        given = dict(locals())
+        del given["self"]
+        self._begin(LoaderSettings(**given))
+
+    def _begin(self, asked: LoaderSettings) -> None:
+        self._asked = asked
         self._shelf = open_shelf(
-            path, cache=Path(cache) if cache else None, limit_bytes=cache_bytes, storage_options=storage_options
+            asked.path, cache=asked.cache, limit_bytes=asked.cache_bytes, storage_options=asked.storage_options
         )
-        self.rank, self.world_size = world(rank, world_size)
-        self._prefetch = usual_prefetch(torch.device(device).type) if prefetch is None else prefetch
-        self._metadata, self._skip = metadata, on_damage == "skip"
-        self._follow, self._resident_wish = follow, resident
-        self.damaged = 0
-        self._faulty: set[str] = set()
-        self._condemned: dict[Place, Fault] = {}
-        self._resident: Resident | None = None
-        self._generation, self._resuming = 0, False
-        self._pass, self._step = 0, 0
-        self._begun = False
+        self.rank, self.world_size = world(asked.rank, asked.world_size)
+        self._bake = first_bake(self._shelf, asked.follow_seconds) if asked.follow else Bake.open(self._shelf)
+        self.views = resolved_views(self._bake, asked.views, asked.clean_fraction)
+        self._flip = resolved_flip(self._bake, asked.flip)
+        device = torch.device(asked.device)
+        self._prefetch = usual_prefetch(device) if asked.prefetch is None else asked.prefetch
+        self._finisher = self._new_finisher(device)
+        self._order = self._new_order()
+        # Ranks that cannot share a batch are refused now, not by the thread that makes the first one.
+        self._order.share(0, 0, rank=self.rank, world_size=self.world_size)
+        self._pass, self._step, self._begun, self._resuming = 0, 0, False, False
+        self._generation = 0
         self._batches: Generator[Batch, None, None] | None = None
-        self._bake = bake = first_bake(self._shelf, follow_seconds) if follow else Bake.open(self._shelf)
-        self.views = resolved_views(bake, views, clean_fraction)
-        self._flip = resolved_flip(bake, flip)
-        self._finisher = Finisher(
-            size=bake.plan.size,
-            device=torch.device(device),
-            dtype=dtype,
-            mean=mean,
-            std=std,
-            channels_last=channels_last,
-            pin_memory=pin_memory,
+        self.damaged = 0
+        self._told: set[str] = set()
+        self._condemned: dict[Place, Fault] = {}
+        if not are_compiled():
+            LOG.info("compiling the loops over batches, once for this machine: some seconds")
+        self._open(self._bake)
+
+    def _new_finisher(self, device: torch.device) -> Finisher:
+        return Finisher(
+            size=self._bake.plan.size,
+            device=device,
+            dtype=self._asked.dtype,
+            mean=self._asked.mean,
+            std=self._asked.std,
+            channels_last=self._asked.channels_last,
+            pin_memory=self._asked.pin_memory,
             ahead=self._prefetch + 2,
         )
-        self._order = Order(
-            seed=seed,
-            images=len(bake.images),
-            batch_size=batch_size,
-            eras=(Era(first_pass=0, epochs=self._cycle(bake.epochs_worth)),),
-            order=order,
-            drop_last=drop_last,
-            clean_fraction=clean_fraction,
+
+    def _new_order(self) -> Order:
+        return Order(
+            seed=self._asked.seed,
+            images=len(self._bake.images),
+            batch_size=self._asked.batch_size,
+            eras=(Era(first_pass=0, epochs=self._cycle(self._bake.epochs_worth)),),
+            order=self._asked.order,
+            drop_last=self._asked.drop_last,
+            clean_fraction=self._asked.clean_fraction,
         )
-        self._order.share(0, 0, rank=self.rank, world_size=self.world_size)
-        if not any(kernel_cache(Path(gather.__file__).resolve()).rglob("*.nbc")):
-            LOG.info("compiling the loops over batches, once for this machine: some seconds")
-        self._open(bake)
 
     @property
     def bake(self) -> Bake:
@@ -170,6 +156,10 @@ class ShardLoader:
     def __len__(self) -> int:
         """Batches in a whole pass, the same on every rank."""
         return self._order.steps
+
+    def usage(self, of_pass: int) -> tuple[int, int]:
+        """Which epoch's worth a pass reads, and for the how many-th time."""
+        return self._order.epoch(of_pass), self._order.use(of_pass) + 1
 
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` the next pass, from its beginning; not needed: passes count themselves.
@@ -235,39 +225,27 @@ class ShardLoader:
     def close(self) -> None:
         """End the pass that is under way, threads and mappings. Batches stay valid; iterating again opens again."""
         self._end_pass()
-        self._release()
-        # Whoever iterates again opens again.
-        self._pid, self._resident = -1, None
+        self._feed.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"given": self._given, "state": self.state_dict(), "begun": self._begun}
+        return {"asked": self._asked, "state": self.state_dict(), "begun": self._begun}
 
     def __setstate__(self, stored: dict[str, Any]) -> None:
-        self.__init__(**stored["given"])  # type: ignore[misc]  # the one way to make a loader
+        self._begin(stored["asked"])
         self.load_state_dict(stored["state"])
         self._begun = self._resuming = stored["begun"]
 
-    def _open(self, bake: Bake) -> None:
-        self._bake, self._pid = bake, os.getpid()
-        self._verifier: Verifier = Verifier(bake, self._given["verify"])
-        given = self._given["threads"]
-        threads = usual_threads() if given is None else max(1, given)
-        self._reader: Reader = Reader(bake, threads=threads, opened=self._verifier.opened)
-        # Also when the loader is dropped without a word; the threads do not hold it.
-        self._release: Any = weakref.finalize(self, _release, self._reader, self._verifier)
-        faults = self._verifier.at_opening()
-        self._note([(-1, fault) for _, fault in faults])
-        self._condemned |= {place: fault for place, fault in faults if place is not None}
-        for place, fault in self._condemned.items():
-            self._reader.condemn(*place, fault.reason)
-        self._resident = Resident.of(self._resident_wish, bake, self._reader, self._finisher, before=self._resident)
+    def _open(self, bake: Bake, resident: Resident | None = None) -> None:
+        self._bake = bake
+        self._feed = Feed(bake, self._finisher, self._asked, condemned=self._condemned, resident=resident)
+        self._note(self._feed.at_opening())
 
     def _reopen(self) -> None:
         """After a fork threads are gone, after close() everything is."""
-        if self._pid != os.getpid():
+        if not self._feed.usable:
             self._batches = None
             self._finisher.forget()
-            self._open(self._bake)
+            self._open(self._bake, self._feed.resident)
 
     def _end_pass(self) -> None:
         """End the iteration that is under way, if there is one: its thread reads no more, who asks it gets an error."""
@@ -279,15 +257,17 @@ class ShardLoader:
     def _grow(self, of_pass: int) -> None:
         """Take what the bake has gained, at the beginning of a pass; all ranks take the same."""
         bake, epochs = grown_bake(self._bake, self.world_size)
+        cycle = self._cycle(epochs)
         if of_pass == 0:
             # Ranks may have opened it at different moments.
-            self._order = replace(self._order, eras=(Era(first_pass=0, epochs=self._cycle(epochs)),))
-        elif self._cycle(epochs) > self._order.eras[-1].epochs:
+            self._order = replace(self._order, eras=(Era(first_pass=0, epochs=cycle),))
+        elif cycle > self._order.eras[-1].epochs:
             LOG.info("pass %d: the bake has grown to %d epochs' worth", of_pass, epochs)
-            self._order = self._order.grown(of_pass, self._cycle(epochs))
+            self._order = self._order.grown(of_pass, cycle)
         if bake is not self._bake:
-            self._release()
-            self._open(bake)
+            resident = self._feed.resident
+            self._feed.close()
+            self._open(bake, resident)
 
     def _cycle(self, epochs: int) -> int:
         """Numbers in a cycle: epochs' worth, or with views "mix" of a jsd bake each of their mixes."""
@@ -296,7 +276,7 @@ class ShardLoader:
     def _iterate(self, generation: int) -> Generator[Batch, None, None]:
         self._require_current(generation)
         of_pass, first = (self._pass + 1, 0) if self._begun and not self._resuming else (self._pass, self._step)
-        if self._follow and first == 0:
+        if self._asked.follow and first == 0:
             self._grow(of_pass)
         self._pass, self._step, self._begun, self._resuming = of_pass, first, True, False
         steps, epoch = range(first, len(self)), self._order.epoch(of_pass)
@@ -309,8 +289,7 @@ class ShardLoader:
                 self._step = step + 1
                 yield self._finisher.hand_over(batch)
             self._require_current(generation)
-            self._verifier.finish()
-            self._note_found()
+            self._note(self._feed.found(wait=True))
         finally:
             batches.close()
 
@@ -322,23 +301,19 @@ class ShardLoader:
         """A whole batch, by the background thread."""
         places = self._order.share(of_pass, step, rank=self.rank, world_size=self.world_size)
         ids, rows = self._bake.images[places.images], rows_of(places, self.views, self._bake.plan.group)
-        read = self._resident.batch if self._resident is not None else self._streamed
-        images, faults = read(rows, places.images, self._mirrored(ids, places, len(rows)))
-        self._note([(target, fault) for target, fault in faults if places.valid[target % len(places)]])
-        self._note_found()
+        images, faults = self._feed.images(rows, places.images, self._mirrored(ids, places, len(rows)))
         if faults:
-            places.valid[[target % len(places) for target, _ in faults]] = False
+            self._leave_out(places, faults)
+        self._note(self._feed.found())
         numbers = numbers_of(rows, len(places))
-        provenance = [self._provenance(row, places.images) for row in rows] if self._metadata else [None]
-        alone = len(rows) == 1
         return self._finisher.batch(
             images=images,
             labels=self._bake.labels[places.images],
             ids=ids,
-            numbers=numbers[0] if alone else numbers,
+            numbers=numbers[0] if len(rows) == 1 else numbers,
             clean=places.clean.copy(),
             valid=places.valid,
-            metadata=provenance[0] if alone or not self._metadata else tuple(provenance),
+            metadata=self._provenance(rows, places) if self._asked.metadata else None,
         )
 
     def _mirrored(self, ids: NDArray[np.int64], places: Places, rows: int) -> NDArray[np.bool_] | None:
@@ -348,52 +323,27 @@ class ShardLoader:
         mirrored = flips(self._order.seed, ids, np.full(len(ids), places.epoch), places.use)
         return np.tile(mirrored, rows)
 
-    def _streamed(
-        self, rows: Sequence[Sequence[Source]], positions: NDArray[np.int64], mirrored: NDArray[np.bool_] | None
-    ) -> tuple[torch.Tensor, list[tuple[int, Fault]]]:
-        count = len(positions)
-        host = self._finisher.host(len(rows) * count)
-        faults: list[tuple[int, Fault]] = []
-        for row, sources in enumerate(rows):
-            for view, number, chosen in sources:
-                faults += self._reader.read(view, number, positions[chosen], host.array, row * count + chosen)
-        for target, _ in faults:
-            host.array[target] = 0
-        return self._finisher.finish(host, len(rows), mirrored), faults
+    def _leave_out(self, places: Places, faults: Sequence[tuple[int, Fault]]) -> None:
+        """Mark what is damaged in a batch as not valid; padding, which was not valid before, does not count."""
+        at = [target % len(places) for target, _ in faults]
+        lost = [fault for place, (_, fault) in zip(at, faults, strict=True) if places.valid[place]]
+        self._note(lost)
+        self.damaged += len(lost)
+        places.valid[at] = False
 
-    def _provenance(self, sources: Sequence[Source], positions: NDArray[np.int64]) -> Any:
-        """Index rows of a row of the batch, a pyarrow Table in its order."""
-        tables = [self._rows_of(view, number, positions[chosen]) for view, number, chosen in sources]
-        order = np.concatenate([chosen for _, _, chosen in sources])
-        return pa.concat_tables(tables).unify_dictionaries().take(pa.array(np.argsort(order, kind="stable")))
+    def _provenance(self, rows: Sequence[Sequence[Source]], places: Places) -> Any:
+        tables = []
+        for row in rows:
+            table, faults = self._feed.provenance(row, places.images)
+            self._note(faults)
+            tables.append(table)
+        return tables[0] if len(tables) == 1 else tuple(tables)
 
-    def _rows_of(self, view: str, number: int, positions: NDArray[np.int64]) -> Any:
-        table, faults = self._reader.rows(view, number, positions)
-        self._note([(-1, fault) for fault in faults])
-        return table
-
-    def _note_found(self) -> None:
-        """What the background has found out about shards that were read already: no more of them is."""
-        for place, fault in self._verifier.found():
-            self._note([(-1, fault)])
-            self._condemned[place] = fault
-            self._reader.condemn(*place, fault.reason)
-            if self._resident is not None:
-                self._resident.condemn(*place, fault)
-
-    def _note(self, faults: Sequence[tuple[int, Fault]]) -> None:
-        """Raise Damage, or count and log what is lost."""
-        if not faults:
-            return
-        if not self._skip:
-            raise damage([fault for _, fault in faults], self._bake, advice=", or read on with on_damage='skip'")
-        self.damaged += sum(target >= 0 for target, _ in faults)
-        for _, fault in faults:
-            if str(fault) not in self._faulty:
-                self._faulty.add(str(fault))
-                LOG.warning("%s is damaged, left out: %s", self._shelf.name, fault)
-
-
-def _release(reader: Reader, verifier: Verifier) -> None:
-    reader.close()
-    verifier.close()
+    def _note(self, faults: Sequence[Fault]) -> None:
+        """Raise Damage, or log what is lost, each of it once."""
+        if faults and self._asked.on_damage == "raise":
+            raise damage(faults, self._bake, advice=", or read on with on_damage='skip'")
+        for text in map(str, faults):
+            if text not in self._told:
+                self._told.add(text)
+                LOG.warning("%s is damaged, left out: %s", self._shelf.name, text)

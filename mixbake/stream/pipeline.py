@@ -24,9 +24,10 @@ from mixbake.errors import MissingExtra, UsageError
 from mixbake.storage import tar
 from mixbake.storage.opened import Bake, StoredFile, describe_size
 from mixbake.storage.plan import Plan
-from mixbake.stream.dataset import Access, SharedPass
+from mixbake.stream.dataset import SharedPass, open_bake
 from mixbake.stream.maps import map_file
 from mixbake.stream.reader import DECODERS, UNREADABLE, Fault, damage
+from mixbake.stream.remote import open_shelf
 
 try:
     import webdataset as wds
@@ -96,16 +97,8 @@ def webdataset(
     """
     if shuffle < 0:
         raise UsageError(f"shuffle is a number of samples, 0 for none, not {shuffle}")
-    access = Access(
-        path=path,
-        view=view,
-        number=number,
-        verify=verify,
-        cache=cache,
-        cache_bytes=cache_bytes,
-        storage_options=storage_options,
-    )
-    bake, passes = access.open(), SharedPass(number)
+    shelf = open_shelf(path, cache=cache, limit_bytes=cache_bytes, storage_options=storage_options)
+    bake, passes = open_bake(shelf, view=view, number=number, verify=verify), SharedPass(number)
     order = _Order(bake=bake, view=view, passes=passes, shuffle=shuffle, seed=seed)
     read = _ReadShards(bake=bake, view=view)
     decode = _Decode(bake=bake, transform=transform, metadata=metadata)
@@ -170,7 +163,7 @@ class _ReadShards:
         mapped = map_file(self.bake.shelf.local(file.name, size=file.size, sha256=file.sha256))
         if mapped.size != file.size:
             self._refuse(file, None, describe_size(file, mapped.size))
-        limits, place = member_limits(self.bake.plan), 0
+        limits, place = _member_limits(self.bake.plan), 0
         for position in positions:
             key = tar.key(int(self.bake.images[position]), number, self.view)
             sample: Sample = {"__key__": key, "__url__": file.name, "position": position}
@@ -232,7 +225,7 @@ class _Decode:
         raise damage([fault], self.bake) from cause
 
 
-def member_limits(plan: Plan) -> dict[str, int]:
+def _member_limits(plan: Plan) -> dict[str, int]:
     """The members of a sample, in order, and the most bytes of each. No others are read."""
     picture = MOST_BYTES_A_PIXEL * plan.size**2 + MOST_BYTES_BESIDE
     return {plan.extension: picture, "cls": tar.LABEL_WIDTH, "json": plan.member_bytes}

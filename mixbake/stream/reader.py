@@ -83,8 +83,7 @@ class Reader:
         self, bake: Bake, *, threads: int = 1, opened: Callable[[str, int, int, Bytes], None] | None = None
     ) -> None:
         plan = bake.plan
-        self.bake, self.size = bake, plan.size
-        self._opened = opened
+        self.bake, self._opened = bake, opened
         self._fixed = codecs.is_fixed(plan.codec, plan.size)
         self._starts = np.cumsum(bake.samples) - bake.samples
         self._record = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record if self._fixed else 0
@@ -238,6 +237,10 @@ class Reader:
         def some(chosen: NDArray[np.int64]) -> list[tuple[int, Fault]]:
             return list(self._decode_some(shards, positions[chosen], out, targets[chosen]))
 
+        if not len(shards.sizes):
+            # The lengths are not as promised, so that nothing can be found.
+            pairs = zip(positions.tolist(), targets.tolist(), strict=True)
+            return [(target, self._fault(shards, position)) for position, target in pairs]
         everything = np.arange(len(positions))
         if self._pool is None or len(positions) < 2:
             return some(everything)
@@ -250,11 +253,7 @@ class Reader:
         plan, decode = self.bake.plan, DECODERS[self.bake.plan.codec]
         blocks, images = self.bake.blocks[positions], self.bake.images[positions]
         at = self._starts[blocks] + self.bake.rows[positions]
-        if not len(shards.sizes):
-            at = at[:0]
-        nothing = np.zeros(len(positions) - len(at), np.int64)
-        offsets, sizes = (np.concatenate([column[at], nothing]) for column in (shards.offsets, shards.sizes))
-        columns = (positions, blocks, images, targets, offsets, sizes)
+        columns = (positions, blocks, images, targets, shards.offsets[at], shards.sizes[at])
         for position, block, image, target, offset, size in zip(*(one.tolist() for one in columns), strict=True):
             mapped = shards.maps[block]
             if mapped is None or block in shards.broken:

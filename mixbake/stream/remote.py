@@ -85,7 +85,7 @@ class RemoteShelf:
         self,
         url: str,
         *,
-        cache: Path | None = None,
+        cache: str | Path | None = None,
         limit_bytes: int = 0,
         storage_options: Mapping[str, Any] | None = None,
         patience: Patience = Patience(),
@@ -95,7 +95,7 @@ class RemoteShelf:
         self._url, self._patience = url, patience
         self._protocol = _checked_protocol(url)
         self._options = dict(storage_options or {})
-        self._cache = ContentCache(root=cache or cache_root() / "remote", limit_bytes=limit_bytes)
+        self._cache = ContentCache(root=Path(cache or cache_root() / "remote"), limit_bytes=limit_bytes)
         self._connections: dict[int, tuple[Any, str]] = {}
         self._cache.sweep()
 

@@ -4,7 +4,7 @@ Each epoch's worth is decoded when it is first wanted. Rule: a resident batch eq
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from mixbake.stream.rows import Source
 FREE_SHARE = 0.4
 """Of a GPU's free memory that "auto" takes at most."""
 DECODED_AT_ONCE = 1024
-
-
 Shown = tuple[str, int]
 """A view and a number."""
 
@@ -105,7 +103,7 @@ class Resident:
         order = np.lexsort((self._bake.rows, self._bake.blocks))
         for first in range(0, n, DECODED_AT_ONCE):
             positions = order[first : first + DECODED_AT_ONCE]
-            piece: Any = np.zeros((len(positions), size, size, 3), np.uint8)
+            piece = np.zeros((len(positions), size, size, 3), np.uint8)
             for target, fault in self._reader.read(view, number, positions, piece, np.arange(len(positions))):
                 piece[target] = 0
                 broken[int(positions[target])] = fault

@@ -4,14 +4,66 @@ Rule: whatever does not fit is refused before the first batch, with what would.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake
+from mixbake.stream.verify import VERIFY
 
-FLIPS = ("auto", "online", "none")
-VIEWS = ("auto", "mix", "jsd")
-ON_DAMAGE = ("raise", "skip")
+CHOICES = {
+    "views": ("auto", "mix", "jsd"),
+    "flip": ("auto", "online", "none"),
+    "verify": VERIFY,
+    "on_damage": ("raise", "skip"),
+}
+LEAST = {"batch_size": 1, "seed": 0, "threads": 0, "prefetch": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderSettings:
+    """The parameters of `ShardLoader`, which explains them, as they were given: a copy elsewhere resolves them anew.
+
+    Raises UsageError for a value that no bake could make sense of.
+    """
+
+    path: str | Path
+    batch_size: int
+    seed: int
+    order: str | int
+    drop_last: bool
+    clean_fraction: float
+    views: str
+    flip: str
+    rank: int | None
+    world_size: int | None
+    device: str | torch.device
+    dtype: torch.dtype
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels_last: bool
+    pin_memory: bool
+    threads: int | None
+    prefetch: int | None
+    resident: bool | str
+    metadata: bool
+    verify: str
+    on_damage: str
+    follow: bool
+    follow_seconds: float
+    cache: str | Path | None
+    cache_bytes: int
+    storage_options: Mapping[str, Any] | None
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            require(name, getattr(self, name), known)
+        for name, least in LEAST.items():
+            _require_least(name, getattr(self, name), least)
 
 
 def require(name: str, value: object, known: Sequence[str]) -> None:
@@ -20,7 +72,7 @@ def require(name: str, value: object, known: Sequence[str]) -> None:
         raise UsageError(f"{name} is one of {', '.join(known)}, not {value!r}")
 
 
-def require_least(name: str, value: int | None, least: int) -> None:
+def _require_least(name: str, value: int | None, least: int) -> None:
     """Raise UsageError for a whole number below `least`; None means the usual."""
     if value is not None and (type(value) is not int or value < least):
         raise UsageError(f"{name} is a whole number of {least} or more, not {value!r}")
@@ -44,9 +96,9 @@ def _number_in(variable: str, otherwise: int) -> int:
     return int(text)
 
 
-def usual_prefetch(device: str) -> int:
+def usual_prefetch(device: torch.device) -> int:
     """Batches to make ahead: none where the same core would make and use them."""
-    return 0 if device == "cpu" and len(os.sched_getaffinity(0)) == 1 else 2
+    return 0 if device.type == "cpu" and len(os.sched_getaffinity(0)) == 1 else 2
 
 
 def usual_threads() -> int:

@@ -271,5 +271,6 @@ def test_every_refusal_has_an_exit_code_of_its_own() -> None:
         "PlanDiffers": 5,
         "Damage": 6,
         "StorageError": 74,
+        "Stopped": 130,
         "DecodeError": 1,
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small import bake, copied, edit, promises, sign
+from small import edit, promises, sign
 
 from mixbake.errors import Damage, PlanDiffers
 from mixbake.storage.opened import Bake
@@ -28,21 +28,6 @@ try:
 except Damage as error:
     print(error)
 """
-
-
-@pytest.fixture(scope="module")
-def clean_bake(tmp_path_factory: pytest.TempPathFactory, many_images: Path, picture_folder: Path) -> Path:
-    """450 images in two blocks at 16 px: two epochs' worth, and a third that was added."""
-    out = tmp_path_factory.mktemp("opened") / "clean"
-    for epochs in (2, 3):
-        bake(many_images, out, picture_folder, epochs_worth=epochs, views="clean")
-    return out
-
-
-@pytest.fixture
-def own(clean_bake: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return copied(clean_bake, tmp_path / "own")
 
 
 def opened(out: Path) -> Bake:

@@ -112,7 +112,7 @@ def test_whatever_the_file_says_it_is_only_a_file(left: bytes, tmp_path: Path) -
     (tmp_path / ".lock").write_bytes(left)
     with FolderLock(tmp_path) as _:
         (tmp_path / ".lock").write_bytes(left)
-        with pytest.raises(Locked, match="another build works in"):
+        with pytest.raises(Locked, match="another process works in"):
             FolderLock(tmp_path).__enter__()
 
 

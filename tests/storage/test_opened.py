@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from small import bake, copied, edit, flip_bit, promises, sha256, sign, stored
+from small import bake, edit, flip_bit, promises, sha256, sign, stored
 
 from mixbake.errors import Damage, StorageError, UsageError
 from mixbake.storage.opened import Bake, StoredFile
@@ -15,15 +15,6 @@ from mixbake.storage.shelf import ABSENT, LocalShelf
 
 RECEIPT = "receipts/000000-v000-001.json"
 INDEX = "index/000000-v000-001.parquet"
-
-
-@pytest.fixture(scope="module")
-def clean_bake(tmp_path_factory: pytest.TempPathFactory, many_images: Path, picture_folder: Path) -> Path:
-    """450 images in two blocks at 16 px: two epochs' worth, and a third that was added."""
-    out = tmp_path_factory.mktemp("opened") / "clean"
-    for epochs in (2, 3):
-        bake(many_images, out, picture_folder, epochs_worth=epochs, views="clean")
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +33,6 @@ def jpeg_bake(tmp_path_factory: pytest.TempPathFactory, many_images: Path, pictu
     for epochs in (1, 2):
         bake(many_images, out, picture_folder, epochs_worth=epochs, views="clean", codec="jpeg")
     return out
-
-
-@pytest.fixture
-def own(clean_bake: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return copied(clean_bake, tmp_path / "own")
 
 
 def opened(out: Path) -> Bake:

@@ -1,26 +1,14 @@
-"""Bakes that several tests read and none changes."""
+"""Bakes that several tests read and none changes; and one behind a web server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from servers import CONTENTS, QUICK, Server
+from shared_bakes import jsd_bake, mix_bake  # noqa: F401 - fixtures, which tests ask for by name
 from small import bake
 
-
-@pytest.fixture(scope="session")
-def mix_bake(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_folder: Path) -> Path:
-    """40 images, three epochs' worth, at 32 px."""
-    out = tmp_path_factory.mktemp("bakes") / "mix"
-    bake(image_folder, out, picture_folder, epochs_worth=3)
-    return out
-
-
-@pytest.fixture(scope="session")
-def jsd_bake(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_folder: Path) -> Path:
-    """40 images, two epochs' worth of aligned pairs and clean crops, at 32 px."""
-    out = tmp_path_factory.mktemp("bakes") / "jsd"
-    bake(image_folder, out, picture_folder, epochs_worth=2, views="jsd")
-    return out
+from mixbake.stream.remote import RemoteShelf
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +41,16 @@ def encoded(
 def jpeg_bake(encoded: Callable[[str], Path]) -> Path:
     """100 images as JPEG, see `encoded`."""
     return encoded("jpeg")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server that has CONTENTS below /bake."""
+    with Server({f"/bake/{name}": data for name, data in CONTENTS.items()}) as running:
+        yield running
+
+
+@pytest.fixture
+def web(server: Server, tmp_path: Path) -> RemoteShelf:
+    """The bake of that server."""
+    return RemoteShelf(f"{server.url}/bake", cache=tmp_path / "cache", patience=QUICK)

@@ -1,6 +1,7 @@
-"""A web server on this machine that misbehaves as told, file by file and request by request."""
+"""A web server on this machine that misbehaves as told, file by file and request by request; and what it serves."""
 
 import gzip
+import hashlib
 import socket
 import threading
 from collections import Counter
@@ -8,13 +9,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
+
+import numpy as np
+
+from mixbake.stream.remote import Patience
+
+QUICK = Patience(attempts=4, pause=0.01, timeout=5)
+SHARD, OTHER = "mix/v000/000001.tar", "mix/v001/000001.tar"
+CONTENTS = {
+    SHARD: np.random.default_rng(1).bytes(300_001),
+    OTHER: np.random.default_rng(2).bytes(70_000),
+    "mix/v001/000002.tar": b"",
+    "bake.json": b'{"format": 1}\n',
+}
+"""The files of a bake, by name; nothing looks into them."""
 
 FOREVER = 1000
 SAME = -1
 PIECE = bytes(1 << 16)
+
+
+def promise(name: str, contents: bytes | None = None) -> dict[str, Any]:
+    """Size and SHA-256 of a file, as its receipt tells them."""
+    data = CONTENTS[name] if contents is None else contents
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 class Fault(Enum):

@@ -291,6 +291,15 @@ class TestMemory:
         reading.close()
         assert gone == lost_images(own)
 
+    @pytest.mark.parametrize("resident", [False, True])
+    def test_who_goes_on_after_the_error_gets_it_again(self, copy: Copies, resident: bool) -> None:
+        _, own = copy("wide", PIXEL)
+        reading = loader(own, verify="background", order=0, resident=resident)
+        for _ in range(3):
+            with pytest.raises(Damage, match=SHARD):
+                list(reading)
+        reading.close()
+
     def test_every_rank_finds_out_for_itself(self, copy: Copies) -> None:
         _, own = copy("wide", PIXEL)
         for rank in range(2):

@@ -1,15 +1,9 @@
-"""The webdataset pipeline: all samples, each once, or Damage; and what stock tools make of the same shards."""
+"""The webdataset pipeline: all samples, each once, in whatever worker; and what stock tools make of the same shards."""
 
-import gzip
 import hashlib
-import io
 import json
-import os
 import pickle
-import struct
 import sys
-import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +16,12 @@ pytest.importorskip("webdataset", reason="the extra `train` is not installed")
 
 import torch
 import webdataset as wds
-from PIL import Image
-from small import copied, flip_bit, pixels, sign, stored
+from forgeries import contents, cut_last, zero_half
+from small import pixels, stored
 from torch.utils.data import DataLoader
 
 from mixbake import stream
-from mixbake.errors import Damage, MissingExtra, UsageError
+from mixbake.errors import MissingExtra, UsageError
 from mixbake.storage import tar
 from mixbake.storage.opened import Bake
 from mixbake.storage.shelf import LocalShelf
@@ -38,14 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
-
-Contents = dict[str, bytes]
-
-
-def contents(path: Path) -> Contents:
-    """Members of a tar by name, in order."""
-    with tarfile.open(path, "r:") as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
 
 
 def keys(path: Path) -> list[str]:
@@ -205,189 +191,6 @@ def test_a_pickled_pipeline_reads_the_same(jpeg_bake: Path) -> None:
     assert list(again) == list(pipeline)
 
 
-# ── damage, by accident and by design ─────────────────────────────────────────────────────────────
-
-
-def rewritten(path: Path, members: Contents) -> None:
-    """The tar anew, with headers as mixbake writes them."""
-    path.write_bytes(b"".join(tar.member(name, data) for name, data in members.items()) + tar.END)
-
-
-def cut_last(path: Path, members: Contents) -> None:
-    rewritten(path, dict(list(members.items())[:-3]))
-
-
-def lose_first(path: Path, members: Contents) -> None:
-    rewritten(path, dict(list(members.items())[3:]))
-
-
-def cut_hard(path: Path, _: Contents) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def zero_half(path: Path, _: Contents) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
-
-
-def flip_name(path: Path, _: Contents) -> None:
-    flip_bit(path, path.read_bytes().index(b".jpg\0", 30_000) - 1)
-
-
-def flip_size(path: Path, _: Contents) -> None:
-    flip_bit(path, path.read_bytes().index(b".cls\0", 30_000) - len("00000000-0000") + 134)
-
-
-def add_one(path: Path, members: Contents) -> None:
-    rewritten(path, members | {"99999999-0000.jpg": b"", "99999999-0000.cls": b"0", "99999999-0000.json": b"{}"})
-
-
-def add_pickle(path: Path, members: Contents) -> None:
-    first = next(iter(members))
-    rewritten(path, {first: members[first], f"{first.partition('.')[0]}.pkl": BOMB} | members)
-
-
-def pickle_for_label(path: Path, members: Contents) -> None:
-    names = list(members)
-    members[names[1]] = BOMB
-    rewritten(
-        path, {name if i != 1 else name.replace(".cls", ".pyd"): data for i, (name, data) in enumerate(members.items())}
-    )
-
-
-def other_label(path: Path, members: Contents) -> None:
-    name = list(members)[1]
-    rewritten(path, members | {name: tar.label_member(int(members[name]) + 1)})
-
-
-def other_size(path: Path, members: Contents) -> None:
-    name, buffer = next(iter(members)), io.BytesIO()
-    Image.new("RGB", (81, 80)).save(buffer, "JPEG")
-    rewritten(path, members | {name: buffer.getvalue()})
-
-
-def no_picture(path: Path, members: Contents) -> None:
-    rewritten(path, members | {next(iter(members)): b"\xff\xd8\xff no more"})
-
-
-def huge_member(path: Path, members: Contents) -> None:
-    rewritten(path, members | {next(iter(members)): bytes(10_000_000)})
-
-
-def long_json(path: Path, members: Contents) -> None:
-    name = list(members)[2]
-    rewritten(path, members | {name: members[name] + b" "})
-
-
-def no_json(path: Path, members: Contents) -> None:
-    name = list(members)[2]
-    rewritten(path, members | {name: b"[" * len(members[name])})
-
-
-def list_json(path: Path, members: Contents) -> None:
-    name = list(members)[2]
-    rewritten(path, members | {name: b"[]".ljust(len(members[name]))})
-
-
-def compressed(path: Path, _: Contents) -> None:
-    path.write_bytes(gzip.compress(path.read_bytes()))
-
-
-def sparse(path: Path, _: Contents) -> None:
-    """A GNU sparse file of 8 GB at the head, of which nothing is stored."""
-    data = bytearray(path.read_bytes())
-    head = bytearray(data[:512])
-    head[124:136], head[156:157] = b"00000000000\0", b"S"
-    head[257:265] = b"ustar  \0"
-    head[386:410], head[483:495] = b"00000000000\0" * 2, b"77777777777\0"
-    head[148:156] = b" " * 8
-    head[148:156] = b"%06o\0 " % sum(head)
-    path.write_bytes(bytes(head) + bytes(data))
-
-
-def as_folder(path: Path, _: Contents) -> None:
-    """The first picture marked as a folder, with a right checksum: readers would pass over it."""
-    data = bytearray(path.read_bytes())
-    data[156:157], data[148:156] = b"5", b" " * 8
-    data[148:156] = b"%06o\0 " % sum(data[:512])
-    path.write_bytes(bytes(data))
-
-
-class Bomb:
-    def __reduce__(self) -> Any:
-        return os.system, ("echo unpickled >> exploded",)
-
-
-BOMB = pickle.dumps(Bomb())
-ACCIDENTS = [cut_hard, cut_last, zero_half, flip_name, flip_size, lose_first]
-FORGERIES = [
-    *ACCIDENTS, add_one, add_pickle, pickle_for_label, other_label, other_size, no_picture, huge_member, long_json,
-    no_json, list_json, compressed, sparse, as_folder,
-]  # fmt: skip
-
-
-def damaged(jpeg_bake: Path, to: Path, change: Callable[[Path, Contents], None]) -> Path:
-    out = copied(jpeg_bake, to)
-    path = out / "mix" / "v000" / "000001.tar"
-    change(path, contents(path))
-    return out
-
-
-@pytest.mark.parametrize("change", FORGERIES, ids=lambda change: change.__name__)
-def test_a_forged_shard_is_damage(
-    jpeg_bake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Contents], None]
-) -> None:
-    """Also when every receipt has been made to fit what is there, so that sizes and hashes say nothing."""
-    monkeypatch.chdir(tmp_path)
-    out = damaged(jpeg_bake, tmp_path / "out", change)
-    sign(out)
-    with pytest.raises(Damage, match=r"mix/v000/000001\.tar"):
-        list(webdataset(out, metadata=True))
-    assert not (tmp_path / "exploded").exists()
-    assert len(list(webdataset(out, number=1, metadata=True))) == 100
-
-
-@pytest.mark.parametrize("change", ACCIDENTS, ids=lambda change: change.__name__)
-def test_no_handler_swallows_it(jpeg_bake: Path, tmp_path: Path, change: Callable[[Path, Contents], None]) -> None:
-    out = copied(jpeg_bake, tmp_path / "out")
-    pipeline = webdataset(out)  # open already when it happens
-    path = out / "mix" / "v000" / "000001.tar"
-    size = path.stat().st_size
-    change(path, contents(path))
-    tolerant = pipeline.map(lambda sample: sample, handler=wds.ignore_and_continue).batched(7)
-    reason = "not what stands at byte" if path.stat().st_size == size else f"bytes and should have {size:,}"
-    with pytest.raises(Damage, match=rf"mix/v000/000001\.tar.*{reason}"):
-        list(tolerant)
-
-
-def test_a_picture_that_claims_to_be_huge_is_damage(encoded: Callable[[str], Path], tmp_path: Path) -> None:
-    out = copied(encoded("png"), tmp_path / "out")
-    path = out / "mix" / "v000" / "000000.tar"
-    data = bytearray(path.read_bytes())
-    header = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
-    data[tar.UNIT + 12 : tar.UNIT + 33] = header + struct.pack(">I", zlib.crc32(header))
-    path.write_bytes(bytes(data))
-    sign(out)
-    for pictures in (webdataset(out), BakeDataset(out)):
-        with pytest.raises(Damage, match=r"mix/v000/000000\.tar, \d{8}-0000: the picture cannot be decoded"):
-            list(pictures)
-
-
-@pytest.mark.slow  # torch waits 5 s for a worker that has raised
-def test_damage_in_a_worker_ends_the_loop(jpeg_bake: Path, tmp_path: Path) -> None:
-    out = damaged(jpeg_bake, tmp_path / "out", cut_last)
-    sign(out)
-    with pytest.raises(Damage, match=r"mix/v000/000001\.tar"):
-        list(DataLoader(webdataset(out), batch_size=10, num_workers=1))
-
-
-def test_altered_pixels_are_found_by_their_hash(mix_bake: Path, tmp_path: Path) -> None:
-    out = copied(mix_bake, tmp_path / "out")
-    flip_bit(out / "mix" / "v000" / "000000.tar", 2 * tar.UNIT)
-    with pytest.raises(Damage, match=r"mix/v000/000000\.tar.*altered"):
-        webdataset(out, verify="full")
-
-
 def test_what_a_bake_has_not_is_refused(mix_bake: Path) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         ({"number": 3}, "number is 0 to 2"),
@@ -406,9 +209,6 @@ def test_without_webdataset_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "mixbake.stream.pipeline")
     with pytest.raises(MissingExtra, match=r"webdataset is not installed: .*\[train\]"):
         _ = stream.webdataset
-
-
-# ── timm ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 TIMM = """

@@ -32,7 +32,7 @@ def opened(out: Path, threads: int = 1) -> Reader:
 
 
 def read(reader: Reader, view: str, number: int, positions: NDArray[np.int64]) -> Bytes:
-    size = reader.size
+    size = reader.bake.plan.size
     out = np.zeros((len(positions), size, size, 3), np.uint8)
     assert reader.read(view, number, positions, out, np.arange(len(positions))) == []
     return out

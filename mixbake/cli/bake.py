@@ -1,36 +1,17 @@
-"""The command line: reads arguments, prints, exits. Everything else is called, late, from the library.
-
-Rule: only this module prints and decides exit codes; heavy imports happen inside commands, so that
-`--help` is quick.
-"""
+"""Commands that bake, and what bakes are made of."""
 
 import inspect
 import json
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mixbake import __version__
-from mixbake.errors import MixbakeError, StorageError, UsageError
+from mixbake.cli.app import AsJson, Seed, app
+from mixbake.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., None])
-
-INTERRUPTED, TERMINATED = 130, 143
-
-app = typer.Typer(
-    name="mixbake",
-    help="Bake robust-training augmentation ahead of time into WebDataset shards.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 Source = Annotated[
     str,
@@ -59,7 +40,6 @@ Views = Annotated[str, typer.Option("--views", help="mix, jsd (two aligned varia
 Codec = Annotated[str, typer.Option("--codec", help="auto (png up to 64 px, else jpeg), png, jpeg, webp, raw.")]
 Quality = Annotated[int, typer.Option("--quality", help="Of jpeg (4:4:4) and webp (100 is lossless).")]
 Background = Annotated[str, typer.Option("--background", help="Colour behind transparent pixels, RRGGBB.")]
-Seed = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
 PublishEvery = Annotated[
     int, typer.Option("--publish-every", help="Finish the bake after every K epochs' worth: training can begin.")
 ]
@@ -72,7 +52,6 @@ AcceptEnvironment = Annotated[
     bool, typer.Option("--accept-environment", help="Extend with other library versions; recorded in the bake.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Same as `mixbake plan`: estimate, bake nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 
 @app.command()
@@ -197,80 +176,6 @@ def schema() -> None:
     typer.echo(json.dumps(variant_schema(), indent=2))
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"mixbake {__version__}")
-        raise typer.Exit
-    del context
-
-
-def run(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code of `mixbake.errors`, 130 or 143 after a signal."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = app(args=arguments, standalone_mode=False)
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, _Terminated) as stop:
-        return _stopped(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the edge: what is not known here is raised again as a bug
-        return _fail(*_explain(error))
-    # Typer turns Ctrl-C into an Exit of its own and returns that exit's code.
-    return _stopped(INTERRUPTED) if code == INTERRUPTED else 0
-
-
-@app.command()
-def bench(
-    shards: Annotated[Path, typer.Argument(help="The folder of a finished bake.")],
-    source: Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images a batch.")] = 256,
-    seconds: Annotated[float, typer.Option("--seconds", help="How long each way runs in a round.")] = 2.0,
-    rounds: Annotated[int, typer.Option("--rounds", help="How often; medians are shown.")] = 3,
-    as_json: AsJson = False,
-) -> None:
-    """Measure reading a bake, beside webdataset's reader and augmenting on the fly, on one core of this machine."""
-    from mixbake.bench import explain, measure  # noqa: PLC0415 - quick --help
-
-    measured = measure(shards, source=source, batch_size=batch_size, seconds=seconds, rounds=rounds)
-    typer.echo(json.dumps(measured.to_json()) if as_json else explain(measured))
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
-
-
-def _fail(message: str, code: int) -> int:
-    typer.echo(f"mixbake: {message}", err=True)
-    return code
-
-
-def _stopped(code: int) -> int:
-    word = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}[code]
-    return _fail(f"{word}; finished blocks are kept: the same command resumes", code)
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    """Message and exit code of an error; raises it again when it is a bug."""
-    if isinstance(error, MixbakeError):
-        return str(error), error.exit_code
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        advice = "mend that, then run the same command again"
-        return f"{where}{error.strerror or error}: {advice}", StorageError.exit_code
-    # Typer carries its own copy of click: its usage errors are known by what they can do.
-    if hasattr(error, "format_message"):
-        return f"{error.format_message()}; see --help", UsageError.exit_code
-    raise error
-
-
 _OVERRIDES = ("severity", "beta", "op_set", "min_posterize_bits", "quirks")
 
 
@@ -309,7 +214,3 @@ def _cores() -> int:
     import os  # noqa: PLC0415 - only here
 
     return len(os.sched_getaffinity(0))
-
-
-if __name__ == "__main__":
-    sys.exit(run())

@@ -1,0 +1,85 @@
+"""What a run would do and need, from its settings and a few steps on pictures that are no pictures.
+
+Rule: the rate is that of the network alone, on batches that lie ready: no bake has to be read faster than that.
+"""
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mixbake.storage.opened import Bake
+from mixbake.storage.plan import spell_worth
+from mixbake.stream.remote import open_shelf
+from mixbake.train.ranks import joined
+from mixbake.train.rates import network_rate
+from mixbake.train.run import Asked, Silence, open_loader, prepare, require_a_step, settle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a run would be.
+
+    steps: of all epochs. uses: of a variant, at most. parameters: how many. images_per_second: of the network alone.
+    bytes_per_second: what reading the bake must give to keep up. seconds: of the run at that rate.
+    """
+
+    recipe: str
+    model: str
+    parameters: int
+    epochs: int
+    steps_per_epoch: int
+    steps: int
+    epochs_worth: int
+    uses: int
+    images_per_second: float
+    bytes_per_image: float
+    bytes_per_second: float
+    seconds: float
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def forecast(asked: Asked) -> Forecast:
+    """What `train` would do. Raises what it would raise, and writes nothing."""
+    bake = Bake.open(open_shelf(asked.shards))
+    recipe, settings = settle(asked, bake)
+    require_a_step(settings, bake)
+    with (
+        joined(settings.device, batch_size=settings.batch_size) as ranks,
+        closing(open_loader(asked.shards, settings, ranks)) as loader,
+    ):
+        parts = prepare(settings, ranks, loader, Silence())
+        rate = network_rate(settings, ranks, size=bake.plan.size, classes=loader.classes).images_per_second
+        stored = sum(file.size for (view, _, _), file in bake.shards() if view == "mix")
+        views = 3 if settings.loss == "jsd" else 1
+        per_image = views * stored / (bake.numbers("mix") * len(bake.images))
+        _, uses = loader.usage(settings.epochs - 1)
+        steps = parts.schedule.total_steps
+        return Forecast(
+            recipe=recipe,
+            model=settings.model,
+            parameters=sum(one.numel() for one in parts.network.parameters()),
+            epochs=settings.epochs,
+            steps_per_epoch=len(loader),
+            steps=steps,
+            epochs_worth=bake.epochs_worth,
+            uses=uses,
+            images_per_second=rate,
+            bytes_per_image=per_image,
+            bytes_per_second=rate * per_image,
+            seconds=steps * settings.batch_size / rate,
+            device=str(ranks.device),
+        )
+
+
+def explain(found: Forecast) -> str:
+    """The forecast as lines to read."""
+    network = f"{found.model} ({found.parameters:,} parameters), recipe {found.recipe}, on {found.device}"
+    length = f"{found.epochs:,} epochs of {found.steps_per_epoch:,} steps: {found.steps:,} steps"
+    uses = f"on {spell_worth(found.epochs_worth)}, each variant is used {found.uses} times at most"
+    time = f"the network alone trains {found.images_per_second:,.0f} images/s: {found.seconds / 3600:,.1f} hours"
+    data = f"reading must give {found.bytes_per_second / 1e6:,.1f} MB/s ({found.bytes_per_image:,.0f} bytes an image)"
+    return "\n".join((network, f"{length} {uses}", time, data))

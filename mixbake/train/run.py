@@ -1,0 +1,316 @@
+"""A run: settings, network and bake put together, begun or resumed.
+
+    settings -> ranks -> loader -> network, optimizer, schedule -> (checkpoint) -> loop
+
+Rule: everything that cannot work is refused before the first step, and before a run folder is made.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixbake.errors import PlanDiffers, Stopped, UsageError
+from mixbake.storage.lock import FolderLock
+from mixbake.storage.opened import Bake
+from mixbake.storage.plan import spell_worth
+from mixbake.storage.store import remove_leftovers
+from mixbake.stream.loader import ShardLoader
+from mixbake.stream.remote import open_shelf
+from mixbake.train.checkpoint import load_checkpoint, read_about
+from mixbake.train.loop import Batches, Parts, Progress, Show, fit
+from mixbake.train.losses import class_weights
+from mixbake.train.networks.catalog import build_network
+from mixbake.train.networks.weights import load_weights
+from mixbake.train.ranks import Ranks, joined
+from mixbake.train.records import Metrics, begin_run, note_start, require_same, stored_settings
+from mixbake.train.schedules import Schedule
+from mixbake.train.settings import TrainSettings, read_toml, resolve, settings_of
+from mixbake.train.validation import LabelledPictures, Validation
+
+AUTO_RECIPE = {True: "cifar", False: "imagenet"}
+"""By whether the bake's pictures have up to 64 px."""
+_RESIDENT: Mapping[str, bool | str] = {"auto": "auto", "always": True, "never": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user wants. given: settings named by hand; out: the run folder; grow: use what the bake has gained."""
+
+    shards: str
+    out: Path | None = None
+    recipe: str = "auto"
+    config: Path | None = None
+    given: Mapping[str, Any]
+    resume: bool = False
+    grow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A finished run. accuracy: clean, 0 to 1, None without --val; loss: mean of the last pass; bake: its digest."""
+
+    run: Path
+    steps: int
+    epochs: int
+    loss: float | None
+    accuracy: float | None
+    bake: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "run": str(self.run)}
+
+
+def train(asked: Asked, show: Show) -> Trained:
+    """Begin a run, or resume it, and train to its end.
+
+    Raises UsageError, PlanDiffers, Damage before the first step; Stopped, saved, when a signal asks for an end.
+    """
+    bake = Bake.open(open_shelf(asked.shards))
+    run = asked.out or default_run(asked.shards)
+    recipe, settings = settle(asked, bake)
+    require_a_step(settings, bake)
+    with (
+        joined(settings.device, batch_size=settings.batch_size) as ranks,
+        closing(open_loader(asked.shards, settings, ranks)) as loader,
+        ExitStack() as held,
+    ):
+        parts = prepare(settings, ranks, loader, show if ranks.first else Silence())
+        progress = _restore(parts, loader, run, grow=asked.grow) if asked.resume else Progress()
+        if ranks.first:
+            if not asked.resume:
+                begin_run(run, settings, recipe)
+            held.enter_context(FolderLock(run))
+            remove_leftovers(run)
+            note_start(run, loader.bake, shards=asked.shards, ranks=ranks, step=progress.step)
+            metrics = Metrics(run, step=progress.step, tensorboard=settings.tensorboard)
+            parts = replace(parts, run=run, metrics=metrics)
+        ranks.wait_for_all()
+        _say_uses(parts, loader)
+        return _trained(parts, loader, progress, run)
+
+
+def default_run(shards: str) -> Path:
+    """`runs/<bake>-<time>`."""
+    return Path("runs") / f"{shards.rstrip('/').rsplit('/', 1)[-1]}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def settle(asked: Asked, bake: Bake) -> tuple[str, TrainSettings]:
+    """Recipe and settings: a new run's, or of one that is resumed those it was begun with, but for the free ones."""
+    if asked.resume:
+        if asked.out is None:
+            raise UsageError("--resume needs the run to go on with: name it with --out")
+        recipe, stored = stored_settings(asked.out)
+        origin = str(asked.config or asked.out)
+        changes = {**(read_toml(asked.config) if asked.config else {}), **asked.given}
+        before = settings_of(stored, origin=str(asked.out))
+        settings = settings_of({**stored, **changes}, origin=origin)
+        require_same(asked.out, before, settings)
+        return recipe, settings
+    recipe = AUTO_RECIPE[bake.plan.size <= 64] if asked.recipe == "auto" else asked.recipe
+    return recipe, resolve(recipe, config=asked.config, given=asked.given)
+
+
+def require_a_step(settings: TrainSettings, bake: Bake) -> None:
+    """Raise UsageError when a pass over the bake would be no batch long."""
+    if settings.batch_size > len(bake.images):
+        raise UsageError(
+            f"a batch of {settings.batch_size} is more than the {len(bake.images):,} images of the bake: "
+            "take a smaller --batch-size"
+        )
+
+
+def open_loader(shards: str, settings: TrainSettings, ranks: Ranks) -> ShardLoader:
+    """The bake as the run reads it. Raises UsageError for a bake that has not what the settings need."""
+    return ShardLoader(
+        shards,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        clean_fraction=settings.clean_fraction,
+        views="jsd" if settings.loss == "jsd" else "mix",
+        flip=settings.flip,
+        rank=ranks.rank,
+        world_size=ranks.size,
+        device=ranks.device,
+        dtype=input_dtype(settings, ranks.device),
+        mean=settings.mean,
+        std=settings.std,
+        threads=settings.threads,
+        resident=_RESIDENT[settings.resident],
+        follow=settings.follow,
+    )
+
+
+def precision(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    """What the network computes in."""
+    if settings.precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    kind: torch.dtype = getattr(torch, settings.precision)
+    return kind
+
+
+def input_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    """What pictures come as: the first convolution of a GPU would cast them anyway."""
+    return precision(settings, device) if device.type == "cuda" else torch.float32
+
+
+def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Show) -> Parts:
+    """What a training on a bake consists of, but for the files of its run.
+
+    Raises UsageError for a network, weights, schedule or validation set that cannot be.
+    """
+    plan = loader.bake.plan
+    if settings.weights is not None:
+        require_classes(settings.weights, plan.classes, new_head=settings.new_head)
+    counts = torch.bincount(torch.from_numpy(loader.bake.labels), minlength=len(plan.classes))
+    validation = settings.val and Validation(
+        LabelledPictures(settings.val, classes=plan.classes, size=plan.size),
+        mean=settings.mean,
+        std=settings.std,
+        batch_size=settings.val_batch_size,
+    )
+    about = {
+        "model": settings.model,
+        "dropout": settings.dropout,
+        "classes": list(plan.classes),
+        "size": plan.size,
+        "mean": list(settings.mean),
+        "std": list(settings.std),
+        "seed": settings.seed,
+        "bake": loader.bake.digest,
+        "plan": loader.bake.plan_digest,
+        "recipe": dict(plan.recipe),
+    }
+    parts = assemble(settings, ranks, loader, counts=counts, show=show)
+    return replace(parts, validation=validation or None, about=about)
+
+
+def assemble(settings: TrainSettings, ranks: Ranks, loader: Batches, *, counts: torch.Tensor, show: Show) -> Parts:
+    """Network, optimizer and schedule for any batches. counts: int64[classes], images of each class."""
+    torch.manual_seed(settings.seed)
+    network = build_network(settings.model, classes=len(loader.classes), dropout=settings.dropout)
+    if settings.weights is not None:
+        loaded = load_weights(network, settings.weights, new_head=settings.new_head)
+        names = f", under the names of the published {loaded.published}" if loaded.published else ""
+        show.say(
+            f"{loaded.tensors} tensors of {settings.weights}{names}" + (", the head is new" if loaded.fresh else "")
+        )
+    form = torch.channels_last if settings.channels_last else torch.contiguous_format
+    network.to(ranks.device).to(memory_format=form)
+    kind, device = precision(settings, ranks.device), ranks.device.type
+    return Parts(
+        settings=settings,
+        ranks=ranks,
+        loader=loader,
+        network=network,
+        model=ranks.wrap(_compiled(network) if settings.compile else network),
+        optimizer=torch.optim.SGD(
+            network.parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        ),
+        scaler=torch.amp.GradScaler(device, enabled=kind == torch.float16),
+        schedule=Schedule(
+            kind=settings.schedule,
+            peak=settings.lr * (settings.batch_size / 256 if settings.scale_lr else 1),
+            epochs=settings.epochs,
+            steps_per_epoch=len(loader),
+            final=settings.final_lr,
+            warmup_steps=settings.warmup_epochs * len(loader),
+        ),
+        autocast=torch.autocast(device, dtype=kind, enabled=kind != torch.float32),
+        weight=class_weights(counts, classes=loader.classes).to(ranks.device) if settings.class_weights else None,
+        show=show,
+    )
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    # A module for a module, which torch's types do not say.
+    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return compiled
+
+
+def require_classes(weights: Path, classes: tuple[str, ...], *, new_head: bool) -> None:
+    """Raise UsageError when weights of ours were trained for other classes, or the same in another order."""
+    stored = read_about(weights).get("classes")
+    if new_head or not isinstance(stored, list) or tuple(stored) == classes:
+        return
+    odd = sorted({*map(str, stored)} ^ {*classes})
+    which = f"{len(odd)} are in one only, such as {odd[0]!r}" if odd else "they are the same in another order"
+    raise UsageError(
+        f"{weights} was trained for {len(stored)} classes, the bake has {len(classes)}: {which}; give a bake of the "
+        "same classes, or keep all but the last layer of these weights (--new-head)"
+    )
+
+
+def _restore(parts: Parts, loader: ShardLoader, run: Path, *, grow: bool) -> Progress:
+    """Put everything where the checkpoint has it. Raises PlanDiffers for a checkpoint of another bake."""
+    state, bake = load_checkpoint(run), loader.bake
+    about = state["about"]
+    if about["plan"] != bake.plan_digest:
+        raise PlanDiffers(
+            f"{run} was trained on another bake (plan {about['plan'][:12]}, bake digest {about['bake'][:12]}) than "
+            f"this one (plan {bake.plan_digest[:12]}): give the one in {run / 'env.json'}, or name another --out"
+        )
+    if about["bake"] != bake.digest:
+        parts.show.say("the bake has been extended since: " + ("used from now on" if grow else "--grow would use it"))
+    parts.network.load_state_dict(state["network"])
+    parts.optimizer.load_state_dict(state["optimizer"])
+    parts.scaler.load_state_dict(state["scaler"])
+    loader.load_state_dict(state["loader"], grow=grow)
+    progress = Progress(**state["progress"])
+    parts.show.say(f"resuming after step {progress.step:,} of {parts.schedule.total_steps:,}")
+    return progress
+
+
+def _say_uses(parts: Parts, loader: ShardLoader) -> None:
+    """How often each variant will be used, and a warning when that is more than anybody has evidence for."""
+    settings = parts.settings
+    _, uses = loader.usage(settings.epochs - 1)
+    parts.show.say(
+        f"{settings.epochs:,} epochs of {len(loader):,} steps on {spell_worth(loader.bake.epochs_worth)}: "
+        f"each variant is used {uses} times at most"
+    )
+    if uses > settings.max_uses:
+        parts.show.say(
+            f"warning: {uses} uses of a variant are more than --max-uses {settings.max_uses}; above 3 nobody has "
+            "measured what that costs: extend the bake (build --epochs-worth "
+            f"{-(-settings.epochs // settings.max_uses)})"
+        )
+
+
+def _trained(parts: Parts, loader: ShardLoader, progress: Progress, run: Path) -> Trained:
+    try:
+        fit(parts, progress)
+    except Stopped as stop:
+        raise Stopped(stop.signal, f"{stop}; the same command with --out {run} --resume goes on") from None
+    finally:
+        if parts.metrics is not None:
+            parts.metrics.close()
+    return Trained(
+        run=run,
+        steps=progress.step,
+        epochs=parts.settings.epochs,
+        loss=progress.last_loss,
+        accuracy=progress.accuracy,
+        bake=loader.bake.digest,
+    )
+
+
+class Silence:
+    """Hears everything and shows nothing."""
+
+    def say(self, message: str) -> None:
+        """Nothing."""
+
+    def steps(self, done: int, total: int, record: Mapping[str, Any]) -> None:
+        """Nothing."""
