@@ -111,7 +111,7 @@ class Finisher:
     def on_device(self, pictures: torch.Tensor, rows: int, mirrored: NDArray[np.bool_] | None) -> torch.Tensor:
         """uint8 n×S×S×3 on the device, as a batch's images, by torch's own operations."""
         if mirrored is not None:
-            where = self._small(mirrored)[:, None, None, None]
+            where = self.small(mirrored)[:, None, None, None]
             pictures = torch.where(where, pictures.flip(2), pictures)
         if self._dtype != torch.uint8:
             pictures = torch.addcmul(self._shift, pictures.float(), self._scale).to(self._dtype)
@@ -120,7 +120,7 @@ class Finisher:
     def batch(self, *, images: torch.Tensor, metadata: Any, **columns: NDArray[Any]) -> Batch:
         """The batch, its columns beside its images; a GPU's `ready` event tells when all have arrived."""
         with self.working():
-            small = {name: self._small(column) for name, column in columns.items()}
+            small = {name: self.small(column) for name, column in columns.items()}
             ready = _cuda.Event() if self._stream else None
             if ready is not None:
                 ready.record(self._stream)
@@ -140,7 +140,8 @@ class Finisher:
         array: NDArray[Any] = torch.empty(shape, dtype=dtype, pin_memory=pinned).numpy()
         return array
 
-    def _small(self, column: NDArray[Any]) -> torch.Tensor:
+    def small(self, column: NDArray[Any]) -> torch.Tensor:
+        """A column of a batch on the device, without waiting for its arrival."""
         tensor = torch.from_numpy(np.ascontiguousarray(column))
         if self._pinned and torch.cuda.is_available():
             tensor = tensor.pin_memory()

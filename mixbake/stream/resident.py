@@ -77,8 +77,8 @@ class Resident:
         for row, sources in enumerate(rows):
             for view, number, chosen in sources:
                 kept, targets = self._of(view, number), row * len(positions) + chosen
-                wanted = torch.from_numpy(positions[chosen]).to(kept.device)
-                pictures[torch.from_numpy(targets).to(kept.device)] = kept[wanted]
+                wanted, there = self._finisher.small(positions[chosen]), self._finisher.small(targets)
+                pictures[there] = kept[wanted]
                 broken = self.faults[view, number]
                 if broken:
                     places = zip(targets.tolist(), positions[chosen].tolist(), strict=True)
