@@ -63,16 +63,6 @@ from mixbake.train.settings import TrainSettings
 
 CORES = len(os.sched_getaffinity(0))
 LOADER = "loader alone"
-RATIOS = (
-    ("baked", "ceiling"),
-    ("baked", "on the fly"),
-    ("on the fly", "ceiling"),
-    (LOADER, "ceiling"),
-    ("baked, resident", "ceiling"),
-    ("baked, resident", "on the fly"),
-    ("on the fly, preloaded", "ceiling"),
-    ("baked", "on the fly, preloaded"),
-)
 
 
 class Endless(Repeated):
@@ -177,25 +167,15 @@ def other_ways(given: argparse.Namespace, settings: TrainSettings, like: Repeate
     }
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """The machine, before it is kept busy."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
-        "cores": CORES,
-        "torch_threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load": os.getloadavg()[0],
-    }
-
-
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds, as plain values."""
+    load = os.getloadavg()[0]
     asked = {"model": given.model, "batch_size": given.batch_size, "device": given.device}
     bake = Bake.open(open_shelf(given.bake))
     _, settings = settle(Asked(shards=given.bake, given={**asked, "from_scratch": True, "resident": "never"}), bake)
     require_a_step(settings, bake)
     with joined(settings.device, batch_size=settings.batch_size) as ranks, ExitStack() as held:
-        device, size, classes, machine = ranks.device, bake.plan.size, bake.plan.classes, describe(ranks.device)
+        device, size, classes = ranks.device, bake.plan.size, bake.plan.classes
         batch = made_up(settings, ranks, size=size, classes=len(classes))
         ceiling = Repeated(batch, classes=classes, steps=given.steps)
         loader = held.enter_context(closing(open_loader(given.bake, settings, ranks)))
@@ -210,8 +190,16 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             for name, batches in ways.items():
                 rates[name].append(train_rates(settings, ranks, batches, every=given.steps // 2)[-1])
             rates[LOADER].append(alone(loader, wait, warm=given.steps))
+    pairs = [(name, "ceiling") for name in rates if name != "ceiling"]
+    pairs += [("baked", name) for name in ways if name.startswith("on the fly")]
     return {
-        "machine": machine,
+        "machine": {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+            "cores": CORES,
+            "torch_threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "load": load,
+        },
         **asked,
         "size": bake.plan.size,
         "images": len(bake.images),
@@ -222,8 +210,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             f"{over} ÷ {under}": statistics.median(
                 a.images_per_second / b.images_per_second for a, b in zip(rates[over], rates[under], strict=True)
             )
-            for over, under in RATIOS
-            if over in rates and under in rates
+            for over, under in pairs
         },
     }
 
