@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from mixbake.errors import UsageError
+from mixbake.errors import Damage, UsageError
 from mixbake.storage.store import publish_bytes, retrying
 from mixbake.train.networks.catalog import build_network
 from mixbake.train.networks.weights import load_weights, parse_torch
@@ -67,7 +67,11 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
     path = run / STATE
     if not path.exists():
         raise UsageError(f"{run} holds no checkpoint ({STATE}): nothing to resume; check --out, or leave out --resume")
-    state = parse_torch(retrying(path.read_bytes, path), path)
+    data = retrying(path.read_bytes, path)
+    try:
+        state = parse_torch(data, path)
+    except (Damage, UsageError) as error:
+        raise Damage(f"{path} is damaged, or no checkpoint: restore it from a copy, or train anew") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise UsageError(f"{path} was written by another version of mixbake: resume with that one")
     return state

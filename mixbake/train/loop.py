@@ -203,10 +203,16 @@ class _Trainer:
         self._clock = _Clock()
         while now.step < self._total:
             self._begin_pass()
+            stop = False
             for batch in self._clock.over(iter(parts.loader)):
                 self._advance(batch)
                 if self._is_due(noted):
-                    self._look_up(noted)
+                    stop = self._tell(noted.signal)
+                    if now.step % self._per_pass:
+                        self._settle(noted, stop=stop)
+            # Read to its end: what the loader has found out about the pass was raised.
+            self._end_pass()
+            self._settle(noted, stop=stop)
         parts.ranks.wait_for_all()
 
     def _advance(self, batch: Batch) -> None:
@@ -250,12 +256,9 @@ class _Trainer:
         ends = step % self._parts.settings.log_every == 0 or step % self._per_pass == 0
         return ends or (noted.signal > 0 and self._parts.ranks.size == 1)
 
-    def _look_up(self, noted: _Noted) -> None:
-        """Between two steps: fetch and tell the loss, measure after a pass, save, stop."""
+    def _settle(self, noted: _Noted, *, stop: bool) -> None:
+        """Between two steps: save if it is time, and stop if that was asked for."""
         now = self._progress
-        stop = self._tell(noted.signal)
-        if now.step % self._per_pass == 0:
-            self._end_pass()
         ended = now.step == self._total
         if stop or ended or time.monotonic() - self._saved >= self._parts.settings.save_seconds:
             self._save()

@@ -3,7 +3,6 @@
 import math
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,21 +36,6 @@ def shape_only(name: str, **settings: Any) -> nn.Module:
 
 def images(count: int = 2, size: int = 32, seed: int = 0) -> Any:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def tensors(network: nn.Module) -> dict[str, Any]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        yield
 
 
 @pytest.mark.parametrize(
