@@ -211,7 +211,8 @@ def watch_training(*, quiet: bool = False) -> Iterator[TrainingBar | TrainingLin
         TextColumn("({task.fields[waiting]:.1%} waiting for data)"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # Steps come in intervals that may be minutes long: the time left is told from as many as there were in a day.
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=86_400) as bar:
         yield TrainingBar(bar)
 
 

@@ -27,6 +27,7 @@ from mixbake.bake.build import build
 from mixbake.bake.settings import BuildSettings
 from mixbake.evaluate.corruptions import CORRUPTIONS, corrupt_all
 from mixbake.progress import watch, watch_training
+from mixbake.storage.store import publish_bytes, read_json
 from mixbake.train.checkpoint import open_network
 from mixbake.train.run import Asked, train
 from mixbake.train.validation import LabelledPictures, classify
@@ -47,6 +48,17 @@ class Cell:
     def group(self) -> tuple[str, int, str]:
         """What cells have in common whose mean is of interest."""
         return self.recipe, self.worth, self.flip
+
+
+def remember(options: argparse.Namespace) -> None:
+    """Write what decides the results into FOLDER, or refuse a folder of other results."""
+    asked = {name: str(value) for name, value in vars(options).items() if name not in ("out", "worth", "seeds")}
+    path = options.out / "experiment.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    before = read_json(path) if path.exists() else asked
+    if odd := [f"{name}: {before.get(name)} -> {asked[name]}" for name in asked if before.get(name) != asked[name]]:
+        raise SystemExit(f"{options.out} holds another experiment ({'; '.join(odd)}): name another --out")
+    publish_bytes(path, json.dumps(asked, indent=2).encode())
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
@@ -85,7 +97,7 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         shards = str(bake(cell, options))
         with watch_training() as show:
             train(Asked(shards=shards, out=run, given={} if resume else given, resume=resume), show)
-        stored.write_text(json.dumps(measure(run, options), indent=2))
+        publish_bytes(stored, json.dumps(measure(run, options), indent=2).encode())
     result: dict[str, Any] = json.loads(stored.read_text())
     return result
 
@@ -118,7 +130,7 @@ def tabulate(results: dict[Cell, dict[str, float]], options: argparse.Namespace)
     setting = f"{options.model}, {options.epochs} epochs, batch {options.batch_size}"
     lines = [
         f"{setting}; accuracy in %, mean ± standard error; 15 corruptions of our own at severity {options.severity}\n",
-        "| Recipe | Epochs' worth | Uses | Flip | n | Clean | Corrupted | Corrupted, minus fresh LayerMix |",
+        "| Recipe | Epochs' worth | Uses | Flip | n | Clean | Corrupted | Corrupted, minus fresh of this flip |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in dict.fromkeys(cell.group for cell in results):
@@ -174,6 +186,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--severity", type=int, default=3)
     options = parser.parse_args()
+    remember(options)
     results: dict[Cell, dict[str, float]] = {}
     for cell in cells(options):
         results[cell] = train_cell(cell, options)

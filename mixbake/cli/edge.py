@@ -59,5 +59,5 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"{where}{error.strerror or error}: {advice}", StorageError.exit_code
     # Typer carries its own copy of click: its usage errors are known by what they can do.
     if hasattr(error, "format_message"):
-        return f"{error.format_message()}; see --help", UsageError.exit_code
+        return f"{error.format_message().rstrip('.')}; see --help", UsageError.exit_code
     raise error

@@ -101,6 +101,8 @@ def train(
         return
     with watch_training(quiet=as_json) as show:
         trained = run_training(asked, show)
+    if trained is None:
+        return  # the first of several processes tells
     if as_json:
         typer.echo(json.dumps(trained.to_json()))
         return

@@ -1,6 +1,6 @@
 """Checkpoints: state.pt, everything a run needs to go on, and last.safetensors, the weights for everybody else.
 
-Rule: each file is whole or absent, and state.pt stands alone: a process that dies between the two loses nothing.
+Rule: each file is whole or absent. state.pt stands alone and comes last: what is resumed from it writes the other anew.
 Nothing is unpickled: state.pt holds tensors and plain values, and is read with `weights_only=True`.
 """
 
@@ -30,17 +30,20 @@ def save_checkpoint(run: Path, *, state: Mapping[str, Any], network: Mapping[str
 
     Raises StorageError; the checkpoint before then still stands.
     """
-    held = io.BytesIO()
-    torch.save({"version": VERSION, "network": dict(network), **state}, held)
-    publish_bytes(run / STATE, held.getbuffer())
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.items()}
     about = json.dumps({**state["about"], "step": state["progress"]["step"]}, sort_keys=True)
     # One entry: safetensors writes several in no order, and equal weights would be unequal files.
     publish_bytes(run / WEIGHTS, save(weights, metadata={ABOUT: about}))
+    held = io.BytesIO()
+    torch.save({"version": VERSION, "network": dict(network), **state}, held)
+    publish_bytes(run / STATE, held.getbuffer())
 
 
 def read_about(weights: Path) -> dict[str, Any]:
     """What goes with weights of ours: model, classes, size, mean, std, bake, step; {} for a file of others."""
+    if weights.name == STATE:
+        about = load_checkpoint(weights.parent)["about"]
+        return about if isinstance(about, dict) else {}
     try:
         with safe_open(weights, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(ABOUT, "{}"))

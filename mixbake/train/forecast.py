@@ -7,12 +7,20 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mixbake.storage.opened import Bake
 from mixbake.storage.plan import spell_worth
-from mixbake.stream.remote import open_shelf
 from mixbake.train.ranks import joined
 from mixbake.train.rates import network_rate
-from mixbake.train.run import Asked, Silence, open_loader, prepare, require_a_step, settle
+from mixbake.train.run import (
+    Asked,
+    Silence,
+    open_bake,
+    open_loader,
+    prepare,
+    require_a_step,
+    require_views,
+    settle,
+    spell_times,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,7 @@ class Forecast:
     steps: int
     epochs_worth: int
     uses: int
+    max_uses: int
     images_per_second: float
     bytes_per_image: float
     bytes_per_second: float
@@ -44,9 +53,10 @@ class Forecast:
 
 def forecast(asked: Asked) -> Forecast:
     """What `train` would do. Raises what it would raise, and writes nothing."""
-    bake = Bake.open(open_shelf(asked.shards))
+    bake = open_bake(asked)
     recipe, settings = settle(asked, bake)
     require_a_step(settings, bake)
+    require_views(settings, bake)
     with (
         joined(settings.device, batch_size=settings.batch_size) as ranks,
         closing(open_loader(asked.shards, settings, ranks)) as loader,
@@ -56,7 +66,7 @@ def forecast(asked: Asked) -> Forecast:
         stored = sum(file.size for (view, _, _), file in bake.shards() if view == "mix")
         views = 3 if settings.loss == "jsd" else 1
         per_image = views * stored / (bake.numbers("mix") * len(bake.images))
-        _, uses = loader.usage(settings.epochs - 1)
+        uses = max(loader.usage(of_pass)[1] for of_pass in range(settings.epochs))
         steps = parts.schedule.total_steps
         return Forecast(
             recipe=recipe,
@@ -67,6 +77,7 @@ def forecast(asked: Asked) -> Forecast:
             steps=steps,
             epochs_worth=bake.epochs_worth,
             uses=uses,
+            max_uses=settings.max_uses,
             images_per_second=rate,
             bytes_per_image=per_image,
             bytes_per_second=rate * per_image,
@@ -78,8 +89,13 @@ def forecast(asked: Asked) -> Forecast:
 def explain(found: Forecast) -> str:
     """The forecast as lines to read."""
     network = f"{found.model} ({found.parameters:,} parameters), recipe {found.recipe}, on {found.device}"
-    length = f"{found.epochs:,} epochs of {found.steps_per_epoch:,} steps: {found.steps:,} steps"
-    uses = f"on {spell_worth(found.epochs_worth)}, each variant is used {found.uses} times at most"
-    time = f"the network alone trains {found.images_per_second:,.0f} images/s: {found.seconds / 3600:,.1f} hours"
-    data = f"reading must give {found.bytes_per_second / 1e6:,.1f} MB/s ({found.bytes_per_image:,.0f} bytes an image)"
-    return "\n".join((network, f"{length} {uses}", time, data))
+    length = f"epochs: {found.epochs:,}, of {found.steps_per_epoch:,} steps each: {found.steps:,} steps"
+    uses = f"on {spell_worth(found.epochs_worth)}, each variant is used {spell_times(found.uses)} at most"
+    time = f"the network alone trains {found.images_per_second:,.0f} images/s: {_spell_seconds(found.seconds)}"
+    data = f"reading must give {found.bytes_per_second / 1e3:,.0f} kB/s ({found.bytes_per_image:,.0f} bytes an image)"
+    beyond = f"more uses than --max-uses {found.max_uses}: extend the bake" if found.uses > found.max_uses else ""
+    return "\n".join(filter(None, (network, f"{length} {uses}", beyond, time, data)))
+
+
+def _spell_seconds(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds > 5400 else f"{seconds / 60:,.1f} minutes"

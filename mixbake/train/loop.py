@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +32,9 @@ from mixbake.train.records import Metrics
 from mixbake.train.schedules import Schedule
 from mixbake.train.settings import TrainSettings
 from mixbake.train.validation import Validation
+
+LOOK_SECONDS = 5.0
+"""Several processes ask one another at least so often whether one of them is to stop."""
 
 
 class Batches(Protocol):
@@ -68,7 +71,7 @@ class Show(Protocol):
 class Parts:
     """What a training consists of, put together by `run`.
 
-    network: the bare module; model: what is called (compiled, averaged over ranks). about: plain values that go
+    network: the bare module; model: what is called (compiled, averaged over ranks). about: gives plain values that go
     with the weights. weight: of the classes, or None. run: where checkpoints go; None: nothing is written.
     """
 
@@ -84,7 +87,7 @@ class Parts:
     weight: torch.Tensor | None
     show: Show
     validation: Validation | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Callable[[], Mapping[str, Any]] = dict
     run: Path | None = None
     metrics: Metrics | None = None
 
@@ -113,7 +116,7 @@ def fit(parts: Parts, progress: Progress) -> Progress:
     UsageError when memory does not suffice.
     """
     trainer = _Trainer(parts, progress)
-    with _noting_signals() as noted, _explaining_memory(parts.settings.batch_size):
+    with _noting_signals(parts.show.say) as noted, _explaining_memory(parts.settings.batch_size):
         trainer.train(noted)
     return progress
 
@@ -140,7 +143,7 @@ class _Noted:
 
 
 @contextmanager
-def _noting_signals() -> Iterator[_Noted]:
+def _noting_signals(say: Callable[[str], None]) -> Iterator[_Noted]:
     """Note SIGINT and SIGTERM, so that a step is finished and saved; a second one acts at once."""
     noted = _Noted()
 
@@ -148,6 +151,7 @@ def _noting_signals() -> Iterator[_Noted]:
         if noted.signal:
             raise Stopped(number, "stopped at once: what came after the last checkpoint is lost")
         noted.signal = number
+        say("stopping after this step; once more to stop at once")
 
     before: dict[signal.Signals, Any] = {}
     # Elsewhere than in the main thread, signals are somebody else's business.
@@ -193,18 +197,22 @@ class _Trainer:
         device = parts.ranks.device
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._since = 0
+        self._next_look = progress.step + 1
         self._clock = _Clock()
         self._saved = time.monotonic()
 
     def train(self, noted: _Noted) -> None:
         parts, now = self._parts, self._progress
-        if now.step == 0:
+        if now.step in (0, self._total):
             self._save()
-        self._clock = _Clock()
+        self._clock.read()
         while now.step < self._total:
-            self._begin_pass()
-            stop = False
+            announced = stop = False
             for batch in self._clock.over(iter(parts.loader)):
+                if not announced:
+                    # Not before: a loader that follows a build chooses when it begins the pass.
+                    self._announce()
+                    announced = True
                 self._advance(batch)
                 if self._is_due(noted):
                     stop = self._tell(noted.signal)
@@ -251,10 +259,11 @@ class _Trainer:
         return cross_entropy(parts.model(images), targets, weight=parts.weight, smoothing=settings.label_smoothing)
 
     def _is_due(self, noted: _Noted) -> bool:
-        """Whether an interval ends with this step; one process alone stops at any step."""
+        """Whether an interval ends with this step; one process alone stops at any step, several after some seconds."""
         step = self._progress.step
         ends = step % self._parts.settings.log_every == 0 or step % self._per_pass == 0
-        return ends or (noted.signal > 0 and self._parts.ranks.size == 1)
+        several = self._parts.ranks.size > 1
+        return ends or (step >= self._next_look if several else noted.signal > 0)
 
     def _settle(self, noted: _Noted, *, stop: bool) -> None:
         """Between two steps: save if it is time, and stop if that was asked for."""
@@ -269,14 +278,16 @@ class _Trainer:
     def _tell(self, asked: int) -> bool:
         """Fetch the interval's loss from all ranks and record it; True when any of them was asked to stop."""
         parts, now = self._parts, self._progress
-        sums = torch.stack([self._loss, torch.full_like(self._loss, float(asked > 0))])
-        loss, stop = parts.ranks.sum(sums).tolist()
+        seconds, waiting = self._clock.read()
+        told = torch.tensor([asked > 0, seconds], dtype=torch.float64, device=self._loss.device)
+        loss, stop, all_seconds = parts.ranks.sum(torch.cat([self._loss[None], told])).tolist()
         loss /= parts.ranks.size
         steps, self._since = self._since, 0
         self._loss.zero_()
+        # The same on all ranks, as what it is computed from is.
+        self._next_look = now.step + max(1, int(LOOK_SECONDS * steps * parts.ranks.size / all_seconds))
         if not math.isfinite(loss):
             raise self._diverged(f"the loss became {loss} between steps {now.step - steps + 1:,} and {now.step:,}")
-        seconds, waiting = self._clock.read()
         images = steps * parts.settings.batch_size
         now.loss += loss * parts.settings.batch_size
         now.images += images
@@ -292,17 +303,19 @@ class _Trainer:
         }
         if parts.metrics is not None:
             parts.metrics.add("interval", record)
-        parts.show.steps(now.step, self._total, record)
+        left = (self._total - now.step) * seconds / steps
+        parts.show.steps(now.step, self._total, {**record, "seconds_left": left})
         return bool(stop)
 
     def _diverged(self, what: str) -> MixbakeError:
         rate = self._parts.schedule.at(max(self._progress.step - 1, 0))
+        where = f"; the checkpoint in {self._parts.run} is from before" if self._parts.run else ""
         return MixbakeError(
-            f"{what}, at a learning rate of {rate:g}: take a smaller --lr or warm up (--warmup-epochs), or "
-            f"--precision float32; the checkpoint in {self._parts.run} is from before"
+            f"{what}, at a learning rate of {rate:g}: train anew with a smaller --lr, a warm-up (--warmup-epochs) or "
+            f"--precision float32{where}"
         )
 
-    def _begin_pass(self) -> None:
+    def _announce(self) -> None:
         parts = self._parts
         of_pass = self._progress.step // self._per_pass
         worth, use = parts.loader.usage(of_pass)
@@ -317,7 +330,7 @@ class _Trainer:
             now.accuracy = parts.validation.measure(parts.network, parts.ranks, parts.autocast).share
             parts.show.say(f"epoch {epoch}: clean accuracy {now.accuracy:.2%} of {len(parts.validation):,} pictures")
             # Measuring is no waiting for data, and no training either.
-            self._clock = _Clock()
+            self._clock.read()
         if parts.metrics is not None:
             worth, use = parts.loader.usage(epoch - 1)
             record = {
@@ -350,7 +363,7 @@ class _Trainer:
             "optimizer": parts.optimizer.state_dict(),
             "scaler": parts.scaler.state_dict(),
             "loader": parts.loader.state_dict(),
-            "about": dict(parts.about),
+            "about": dict(parts.about()),
         }
         save_checkpoint(parts.run, state=state, network=weights)
 

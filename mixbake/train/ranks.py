@@ -43,6 +43,12 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every rank the first one's running statistics, which are the ones that are saved."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
+
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""
         if self.size > 1:
@@ -61,6 +67,8 @@ def joined(device: str, *, batch_size: int) -> Iterator[Ranks]:
             f"a batch of {batch_size} cannot be shared equally by {size} processes: "
             f"take --batch-size {-(-batch_size // size) * size}, or another --nproc-per-node"
         )
+    if size > 1 and device.startswith("cuda:"):
+        raise UsageError(f"--device {device} would be that of all {size} processes: take --device cuda, one each")
     ranks = Ranks(rank=rank, size=size, device=choose_device(device, local=int(os.environ.get("LOCAL_RANK", "0"))))
     if ranks.device.type == "cuda":
         torch.cuda.set_device(ranks.device)

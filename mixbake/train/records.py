@@ -23,6 +23,7 @@ from mixbake import __version__
 from mixbake.errors import MissingExtra, PlanDiffers, UsageError
 from mixbake.storage.opened import Bake
 from mixbake.storage.store import publish_bytes, read_json
+from mixbake.train.checkpoint import STATE
 from mixbake.train.ranks import Ranks
 from mixbake.train.settings import FREE, TrainSettings, plain
 
@@ -43,8 +44,14 @@ COLUMNS = (
 
 
 def begin_run(run: Path, settings: TrainSettings, recipe: str) -> None:
-    """Make the run folder. Raises UsageError when something is there already."""
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    """Make the run folder; one that never came to a checkpoint is begun again.
+
+    Raises UsageError when something else is there, MissingExtra when TensorBoard is wanted and not installed.
+    """
+    if settings.tensorboard:
+        _summary_writer()
+    begun_in_vain = (run / CONFIG).exists() and not (run / STATE).exists()
+    if run.exists() and not begun_in_vain and (not run.is_dir() or any(run.iterdir())):
         raise UsageError(f"{run} is not empty: add --resume to go on with it, or name another --out")
     run.mkdir(parents=True, exist_ok=True)
     _write_json(run / CONFIG, {"recipe": recipe, "settings": plain(settings)})
@@ -170,8 +177,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _board(folder: Path, step: int) -> Any:
+    return _summary_writer()(str(folder), purge_step=step + 1)
+
+
+def _summary_writer() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingExtra("tensorboard", "tensorboard") from error
-    return SummaryWriter(str(folder), purge_step=step)
+    return SummaryWriter

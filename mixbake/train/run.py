@@ -20,6 +20,7 @@ from mixbake.storage.lock import FolderLock
 from mixbake.storage.opened import Bake
 from mixbake.storage.plan import spell_worth
 from mixbake.storage.store import remove_leftovers
+from mixbake.stream.follow import first_bake
 from mixbake.stream.loader import ShardLoader
 from mixbake.stream.remote import open_shelf
 from mixbake.train.checkpoint import load_checkpoint, read_about
@@ -33,6 +34,7 @@ from mixbake.train.schedules import Schedule
 from mixbake.train.settings import TrainSettings, read_toml, resolve, settings_of
 from mixbake.train.validation import LabelledPictures, Validation
 
+FOLLOW_SECONDS = 600.0
 AUTO_RECIPE = {True: "cifar", False: "imagenet"}
 """By whether the bake's pictures have up to 64 px."""
 _RESIDENT: Mapping[str, bool | str] = {"auto": "auto", "always": True, "never": False}
@@ -67,21 +69,23 @@ class Trained:
         return {**asdict(self), "run": str(self.run)}
 
 
-def train(asked: Asked, show: Show) -> Trained:
-    """Begin a run, or resume it, and train to its end.
+def train(asked: Asked, show: Show) -> Trained | None:
+    """Begin a run, or resume it, and train to its end; the result, to the first of several processes.
 
     Raises UsageError, PlanDiffers, Damage before the first step; Stopped, saved, when a signal asks for an end.
     """
-    bake = Bake.open(open_shelf(asked.shards))
+    bake = open_bake(asked)
     run = asked.out or default_run(asked.shards)
     recipe, settings = settle(asked, bake)
     require_a_step(settings, bake)
+    require_views(settings, bake)
     with (
         joined(settings.device, batch_size=settings.batch_size) as ranks,
         closing(open_loader(asked.shards, settings, ranks)) as loader,
         ExitStack() as held,
     ):
-        parts = prepare(settings, ranks, loader, show if ranks.first else Silence())
+        parts = prepare(settings, ranks, loader, show if ranks.first else Silence(), weights=not asked.resume)
+        parts = replace(parts, run=run)
         progress = _restore(parts, loader, run, grow=asked.grow) if asked.resume else Progress()
         if ranks.first:
             if not asked.resume:
@@ -90,10 +94,17 @@ def train(asked: Asked, show: Show) -> Trained:
             remove_leftovers(run)
             note_start(run, loader.bake, shards=asked.shards, ranks=ranks, step=progress.step)
             metrics = Metrics(run, step=progress.step, tensorboard=settings.tensorboard)
-            parts = replace(parts, run=run, metrics=metrics)
+            parts = replace(parts, metrics=metrics)
         ranks.wait_for_all()
         _say_uses(parts, loader)
-        return _trained(parts, loader, progress, run)
+        trained = _trained(parts, loader, progress, run)
+        return trained if ranks.first else None
+
+
+def open_bake(asked: Asked) -> Bake:
+    """The bake as it is now; with `follow`, as soon as there is one."""
+    shelf = open_shelf(asked.shards)
+    return first_bake(shelf, FOLLOW_SECONDS) if asked.given.get("follow") else Bake.open(shelf)
 
 
 def default_run(shards: str) -> Path:
@@ -106,6 +117,8 @@ def settle(asked: Asked, bake: Bake) -> tuple[str, TrainSettings]:
     if asked.resume:
         if asked.out is None:
             raise UsageError("--resume needs the run to go on with: name it with --out")
+        if asked.recipe != "auto":
+            raise UsageError("--resume keeps the run's recipe: leave --recipe out")
         recipe, stored = stored_settings(asked.out)
         origin = str(asked.config or asked.out)
         changes = {**(read_toml(asked.config) if asked.config else {}), **asked.given}
@@ -123,6 +136,15 @@ def require_a_step(settings: TrainSettings, bake: Bake) -> None:
         raise UsageError(
             f"a batch of {settings.batch_size} is more than the {len(bake.images):,} images of the bake: "
             "take a smaller --batch-size"
+        )
+
+
+def require_views(settings: TrainSettings, bake: Bake) -> None:
+    """Raise UsageError when the bake has not the views that the loss needs."""
+    if settings.loss == "jsd" and bake.plan.views != "jsd":
+        raise UsageError(
+            f"--loss jsd needs aligned variants, and the bake has views {bake.plan.views}: bake with --views jsd, "
+            "or take --loss cross_entropy"
         )
 
 
@@ -160,12 +182,14 @@ def input_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype:
     return precision(settings, device) if device.type == "cuda" else torch.float32
 
 
-def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Show) -> Parts:
-    """What a training on a bake consists of, but for the files of its run.
+def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Show, *, weights: bool = True) -> Parts:
+    """What a training on a bake consists of, but for the files of its run; weights: start from the settings' file.
 
     Raises UsageError for a network, weights, schedule or validation set that cannot be.
     """
     plan = loader.bake.plan
+    if not weights:
+        settings = replace(settings, weights=None, new_head=False)
     if settings.weights is not None:
         require_classes(settings.weights, plan.classes, new_head=settings.new_head)
     counts = torch.bincount(torch.from_numpy(loader.bake.labels), minlength=len(plan.classes))
@@ -175,7 +199,16 @@ def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Sh
         std=settings.std,
         batch_size=settings.val_batch_size,
     )
-    about = {
+    if validation:
+        validation.prepare(ranks)
+    parts = assemble(settings, ranks, loader, counts=counts, show=show)
+    return replace(parts, validation=validation or None, about=lambda: _about(settings, loader))
+
+
+def _about(settings: TrainSettings, loader: ShardLoader) -> dict[str, Any]:
+    """What goes with the weights; of a bake that grows, its newest digest."""
+    plan = loader.bake.plan
+    return {
         "model": settings.model,
         "dropout": settings.dropout,
         "classes": list(plan.classes),
@@ -187,8 +220,6 @@ def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Sh
         "plan": loader.bake.plan_digest,
         "recipe": dict(plan.recipe),
     }
-    parts = assemble(settings, ranks, loader, counts=counts, show=show)
-    return replace(parts, validation=validation or None, about=about)
 
 
 def assemble(settings: TrainSettings, ranks: Ranks, loader: Batches, *, counts: torch.Tensor, show: Show) -> Parts:
@@ -275,17 +306,23 @@ def _restore(parts: Parts, loader: ShardLoader, run: Path, *, grow: bool) -> Pro
 def _say_uses(parts: Parts, loader: ShardLoader) -> None:
     """How often each variant will be used, and a warning when that is more than anybody has evidence for."""
     settings = parts.settings
-    _, uses = loader.usage(settings.epochs - 1)
+    usage = [loader.usage(of_pass) for of_pass in range(settings.epochs)]
+    uses, worth = max(use for _, use in usage), len({one for one, _ in usage})
     parts.show.say(
-        f"{settings.epochs:,} epochs of {len(loader):,} steps on {spell_worth(loader.bake.epochs_worth)}: "
-        f"each variant is used {uses} times at most"
+        f"epochs: {settings.epochs:,}, of {len(loader):,} steps each, on {spell_worth(worth)}: "
+        f"each variant is used {spell_times(uses)} at most"
     )
     if uses > settings.max_uses:
         parts.show.say(
-            f"warning: {uses} uses of a variant are more than --max-uses {settings.max_uses}; above 3 nobody has "
-            "measured what that costs: extend the bake (build --epochs-worth "
-            f"{-(-settings.epochs // settings.max_uses)})"
+            f"warning: {uses} uses of a variant are more than --max-uses {settings.max_uses}; above 3 little is known "
+            "of what that costs: extend the bake (build --epochs-worth "
+            f"{-(-settings.epochs // settings.max_uses)}) and, to go on with a run, --resume --grow"
         )
+
+
+def spell_times(count: int) -> str:
+    """`once`, `2 times`."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _trained(parts: Parts, loader: ShardLoader, progress: Progress, run: Path) -> Trained:

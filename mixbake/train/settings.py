@@ -84,6 +84,9 @@ class TrainSettings:
                 raise UsageError(f"{name} is {value:g}: it must be {_between(low, high)}")
         if self.loss == "jsd":
             self._require_jsd_alone()
+        for name, needed in _NEEDS.items():
+            if getattr(self, name) and not getattr(self, needed):
+                raise UsageError(f"{name} does nothing without {needed}: give both, or neither")
         if self.nesterov and self.momentum == 0:
             raise UsageError("nesterov needs momentum above 0: add --no-nesterov")
         if self.warmup_epochs >= self.epochs:
@@ -104,6 +107,7 @@ _CHOICES = {
     "precision": PRECISIONS,
     "resident": ("auto", "always", "never"),
 }
+_NEEDS = {"val_every": "val", "new_head": "weights"}
 _ABOVE_0 = 1e-12
 _RANGES: Mapping[str, tuple[float, float]] = {
     "dropout": (0, 0.99),
@@ -122,7 +126,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "val_batch_size": (1, 10**6),
     "max_uses": (1, 10**6),
     "log_every": (1, 10**9),
-    "save_seconds": (0, math.inf),
+    "save_seconds": (0, 1e9),
     "threads": (0, 1024),
 }
 
@@ -130,7 +134,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 def _between(low: float, high: float) -> str:
     if low == _ABOVE_0:
         return f"above 0, at most {high:g}"
-    return f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+    return f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +149,10 @@ class TrainRecipe:
 
 RECIPES: Mapping[str, TrainRecipe] = {
     "cifar": TrainRecipe(
-        title="CIFAR-10 and CIFAR-100 from scratch",
+        title="CIFAR-10 and CIFAR-100 from scratch (wide residual networks with their usual dropout, 0.3)",
         source="PixMix (arXiv 2112.05135, section 4; cifar.py of its code), kept by LayerMix (arXiv 2501.04861)",
         values={
             "model": "wrn40_4",
-            "dropout": 0.3,
             "epochs": 100,
             "batch_size": 128,
             "lr": 0.1,
@@ -217,6 +220,8 @@ def resolve(recipe: str, *, config: Path | None = None, given: Mapping[str, Any]
     chosen = RECIPES[recipe]
     values = {**chosen.values, **(read_toml(config) if config else {}), **given}
     settings = settings_of(values, origin=str(config) if config else "the settings")
+    if settings.from_scratch and not chosen.fine_tunes:
+        raise UsageError(f"the recipe {recipe} starts from scratch anyway: leave from_scratch out")
     if chosen.fine_tunes and settings.weights is None and not settings.from_scratch:
         raise UsageError(
             f"the recipe {recipe} fine-tunes a pretrained network: give its weights (--weights FILE), "
@@ -268,7 +273,7 @@ def _typed(name: str, value: Any, origin: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and not math.isnan(value)
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 _TYPES: Mapping[Any, Any] = {

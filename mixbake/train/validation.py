@@ -5,7 +5,6 @@ to it, above resized to 256/224 of it, each by the short side and antialiased, t
 Rule: classes are matched by name; a class that the network does not know is an error, never a wrong label.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import nn
 from mixbake.data.decode import decode
 from mixbake.data.sources import open_source
 from mixbake.errors import DecodeError, UsageError
+from mixbake.stream.settings import usual_threads
 from mixbake.train.ranks import Ranks
 
 KEPT_BYTES = 1 << 30
@@ -64,7 +64,7 @@ class LabelledPictures:
 
     def read(self, first: int, last: int) -> NDArray[np.uint8]:
         """Pictures first to last - 1: uint8 n×S×S×3. Raises UsageError naming one that does not decode."""
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(usual_threads()) as pool:
             return np.stack(list(pool.map(self._shown, range(first, last))))
 
     def _shown(self, image: int) -> NDArray[np.uint8]:
@@ -93,8 +93,18 @@ class Validation:
     def __len__(self) -> int:
         return len(self._pictures)
 
+    def prepare(self, ranks: Ranks) -> None:
+        """Decode what will be kept, so that a picture that cannot be shown is known before training."""
+        if self._fits():
+            for _ in self._batches(ranks):
+                pass
+
+    def _fits(self) -> bool:
+        return len(self) * self._pictures.size**2 * 3 <= KEPT_BYTES
+
     def measure(self, network: nn.Module, ranks: Ranks, autocast: torch.autocast) -> Accuracy:
         """Accuracy of `network`, which is left in training mode; ranks share the pictures, and all get the result."""
+        ranks.share_buffers(network)
         network.eval()
         correct = torch.zeros((), dtype=torch.int64, device=ranks.device)
         with autocast:
@@ -111,8 +121,7 @@ class Validation:
         if self._kept:
             yield from zip(firsts, self._kept, strict=True)
             return
-        keep = len(self) * self._pictures.size**2 * 3 <= KEPT_BYTES
-        kept = []
+        keep, kept = self._fits(), []
         for first in firsts:
             pictures = self._pictures.read(first, min(first + self._batch, len(self)))
             if keep:

@@ -135,18 +135,22 @@ def test_a_damaged_checkpoint_is_named(trained: Any, tiny_bake: Path, tmp_path: 
         trained(tiny_bake, resume=True)
 
 
+@pytest.mark.parametrize("grow", [False, True])
 def test_a_grown_bake_is_used_only_when_asked(
-    trained: Any, told: Any, tiny_images: Path, picture_folder: Path, tmp_path: Path
+    mixbake: Any, tiny_images: Path, picture_folder: Path, tmp_path: Path, grow: bool
 ) -> None:
-    out = tmp_path / "bake"
+    out, run = tmp_path / "bake", tmp_path / "run"
     bake(tiny_images, out, picture_folder, epochs_worth=1)
-    trained(out, epochs=2)
-    state = tmp_path / "run" / "state.pt"
-    middle = state.read_bytes()
+    process = mixbake.start("train", out, "--out", run, *FLAGS, **QUIET)
+    wait_for_steps(run, 7, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process, 143)
     bake(tiny_images, out, picture_folder, epochs_worth=2)
-    trained(out, resume=True)
-    assert any("extended since" in message for message in told.messages)
-    assert state.read_bytes() == middle
+    said = finish(mixbake.start("train", out, "--out", run, "--resume", *(["--grow"] if grow else []), **QUIET))
+    assert "extended since" in said
+    read = [line["epochs_worth"] for line in lines(run) if line["kind"] == "epoch"]
+    assert len(read) == 4
+    assert set(read) == ({0, 1} if grow else {0})
 
 
 def test_the_weights_carry_what_they_are_for(trained: Any, tiny_bake: Path, tmp_path: Path) -> None:
