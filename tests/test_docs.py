@@ -262,8 +262,14 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_stock_reader_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("webdataset")
-    printed = python_in(demo_folder, "-c", blocks(README, "python")[2])
+    printed = python_in(demo_folder, "-c", blocks(README, "python")[3])
     assert len(printed.splitlines()) == 130
+
+
+def test_the_example_of_looking_into_a_bake_runs(demo_folder: Path) -> None:
+    rows, *_, sides = python_in(demo_folder, "-c", blocks(README, "python")[2]).split(maxsplit=1)
+    assert int(rows) > 0
+    assert sides.endswith("(32, 32, 3)\n")
 
 
 def test_the_example_of_other_loaders_runs(demo_folder: Path) -> None:
@@ -289,7 +295,7 @@ def test_the_training_example_runs(demo_folder: Path) -> None:
 
 
 def test_the_index_and_replay_examples_run_and_agree(demo_folder: Path) -> None:
-    _, _, _, index, replay = blocks(README, "python")
+    *_, index, replay = blocks(README, "python")
     check = """
 import io
 from PIL import Image

@@ -8,7 +8,7 @@ Rule: bake.json is written last and at once, so that a reader sees a whole bake 
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +25,15 @@ from mixbake.bake.warmup import warm_up
 from mixbake.core.jit import cache_root
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.data.pictures import PictureSet, open_pictures
-from mixbake.errors import TooManySkipped
+from mixbake.errors import TooManySkipped, UsageError
 from mixbake.storage.finish import Finished, finish
 from mixbake.storage.lock import FolderLock
-from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
+from mixbake.storage.plan import FLIP_WORDS, Plan, shard_path, spell_worth
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import publishing, remove_leftovers, retrying, temporary_path
+
+Inspect = Callable[[Path], Collection[str]]
+"""Names, relative to a folder, of the files of the bake in it that are absent or damaged."""
 
 TASK_NUMBERS = 16
 """Most shards a task writes side by side: each holds a file and a buffer open."""
@@ -76,15 +79,18 @@ class Built:
     skipped: int
 
 
-def build(settings: BuildSettings, watcher: Watcher) -> Built:
+def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None = None) -> Built:
     """Bake `settings.epochs_worth` of the source into OUT, or what is missing of it.
 
+    inspect: looks for damage, for `settings.repair` (`audit.verify.damaged_files`).
     Raises the errors of `mixbake.errors`; OUT is then as it was, plus whole blocks that a rerun keeps.
     """
     out = default_out(settings)
     jobs = settings.jobs or len(os.sched_getaffinity(0))
     folder = Folder(out)
     folder.require_usable(overwrite=settings.overwrite)
+    if settings.repair and (inspect is None or not (out / "manifest.json").exists()):
+        raise UsageError(f"{out} holds no bake to repair: leave out --repair to bake it")
     planned = make_plan(
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
@@ -97,12 +103,14 @@ def build(settings: BuildSettings, watcher: Watcher) -> Built:
         remove_leftovers(out)
         if settings.overwrite:
             folder.clear()
+        promised = _forget_damaged(folder, planned, settings, inspect, watcher) if settings.repair and inspect else {}
         found, baked = folder.settle(planned, settings), 0
         *before, last = [replace(settings, epochs_worth=epochs) for epochs in _stages(found, settings)]
         for stage in before:
             baked += _bake(stage, planned, found, jobs, watcher).baked
             found = folder.settle(planned, settings)
         built = _bake(last, planned, found, jobs, watcher)
+        _say_what_changed(built, promised, watcher)
         return replace(built, baked=baked + built.baked)
 
 
@@ -111,6 +119,31 @@ def _stages(found: Found, settings: BuildSettings) -> list[int]:
     begun = max([found.epochs, *(receipt.last + 1 for receipt in found.receipts)])
     last, step = settings.epochs_worth, settings.publish_every or settings.epochs_worth
     return [epochs for epochs in range(step, last, step) if epochs >= begun] + [last]
+
+
+def _forget_damaged(
+    folder: Folder, planned: Planned, settings: BuildSettings, inspect: Inspect, watcher: Watcher
+) -> dict[str, str]:
+    """Look for damage and delete it; returns SHA-256 (hex) by path of the tars that were promised."""
+    damaged = sorted(inspect(folder.out))
+    for name in damaged:
+        watcher.event("damaged", file=name)
+    shown = [*damaged[:5], "..."] if len(damaged) > 5 else damaged
+    watcher.say(f"repair: {len(damaged):,} files are damaged or missing{': ' if damaged else ''}{', '.join(shown)}")
+    return folder.forget_damaged(damaged, planned, settings)
+
+
+def _say_what_changed(built: Built, promised: Mapping[str, str], watcher: Watcher) -> None:
+    """Only a forged receipt, or --accept-environment, can have promised other bytes than the plan gives."""
+    if not promised:
+        return
+    now = {
+        shard_path(shard.view, shard.number, receipt.block): shard.sha256
+        for receipt in built.finished.receipts(built.out)
+        for shard in receipt.shards
+    }
+    if changed := sorted(name for name, sha256 in promised.items() if now.get(name) != sha256):
+        watcher.say(f"repair: {len(changed):,} tars are not what their receipts had promised: {', '.join(changed[:5])}")
 
 
 def describe(plan: Plan, out: Path) -> str:

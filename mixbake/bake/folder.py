@@ -5,7 +5,7 @@ Rule: nothing that a bake did not write is ever deleted; a folder that is no bak
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mixbake.data.listing import Listing
 from mixbake.errors import PlanDiffers, UsageError
 from mixbake.storage.finish import Finished, baked_images, known_images, known_sizes, open_finished
 from mixbake.storage.lock import NAME as LOCK_NAME
-from mixbake.storage.plan import Plan, differences, manifest, plan_of
+from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import LEFTOVER, canonical_json, publish_bytes, read_json, retrying
 
@@ -65,11 +65,8 @@ class Folder:
     def settle(self, planned: Planned, settings: BuildSettings) -> Found:
         """Compare with the plan that is here, or write it. Raises PlanDiffers naming the fields."""
         path = self.out / MANIFEST
-        given = {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
         if not path.exists():
-            document = canonical_json(manifest(planned.plan, given=given))
-            publish_bytes(path, document)
-            return Found(folder=self, plan_digest=_sha256(document), given=given, finished=None, epochs=0, receipts=())
+            publish_bytes(path, self._document(planned, settings))
         document = retrying(path.read_bytes, path)
         stored = read_json(path)
         self._require_same(plan_of(stored), planned, settings)
@@ -116,15 +113,71 @@ class Folder:
             finished=finished,
             epochs=done,
             receipts=receipts,
-            sha256=known_images(self.out) if finished else baked_images(self.out, receipts),
+            sha256=self._known_images(finished, receipts),
         )
+
+    def _known_images(self, finished: Finished | None, receipts: tuple[Receipt, ...]) -> dict[int, str]:
+        # A repair has deleted the table if it was damaged.
+        if finished and (self.out / "images.parquet").exists():
+            return known_images(self.out)
+        return baked_images(self.out, receipts)
+
+    def forget_damaged(self, damaged: Collection[str], planned: Planned, settings: BuildSettings) -> dict[str, str]:
+        """Delete damaged files, so that a build makes them again; returns SHA-256 (hex) by path of all promised tars.
+
+        damaged: names relative to OUT. Under the lock. Raises PlanDiffers, before anything is deleted, when what
+        is to be made again would be of another plan, or lies outside of OUT.
+        """
+        self._require_same_manifest(damaged, planned, settings)
+        for name in damaged:
+            if not (self.out / name).parent.resolve().is_relative_to(self.out.resolve()):
+                raise PlanDiffers(f"{name} in {self.out} is behind a link that leads elsewhere: remove that link")
+            if (self.out / name).is_dir():
+                raise PlanDiffers(f"{name} in {self.out} is a folder where a file belongs: remove it yourself")
+        promised = {
+            shard_path(shard.view, shard.number, receipt.block): shard.sha256
+            for path in sorted((self.out / "receipts").glob("*.json"))
+            if f"receipts/{path.name}" not in damaged
+            for receipt in [Receipt.from_json(retrying(path.read_bytes, path), path)]
+            for shard in receipt.shards
+        }
+        for name in damaged:
+            (self.out / name).unlink(missing_ok=True)
+        return promised
+
+    def _require_same_manifest(self, damaged: Collection[str], planned: Planned, settings: BuildSettings) -> None:
+        """Compare with the stored plan, or, if that is damaged, with the digest of it that other files hold."""
+        if MANIFEST not in damaged:
+            path = self.out / MANIFEST
+            self._require_same(plan_of(read_json(path)), planned, settings)
+            return
+        digest = _sha256(self._document(planned, settings))
+        held = {
+            read_json(path)["plan"]
+            for path in (self.out / "receipts").glob("*.json")
+            if f"receipts/{path.name}" not in damaged
+        }
+        if "bake.json" not in damaged and (self.out / "bake.json").exists():
+            held = {open_finished(self.out).document["manifest_sha256"]}
+        if held != {digest}:
+            raise PlanDiffers(
+                f"{self.out}/{MANIFEST} is damaged, and this command would write another one: give the same source, "
+                "mixing set and settings, spelled as they were, or restore the file"
+            )
+
+    def _document(self, planned: Planned, settings: BuildSettings) -> bytes:
+        """manifest.json as a build of that plan writes it."""
+        return canonical_json(manifest(planned.plan, given=_given(planned, settings)))
 
     def _receipts(self, plan_digest: str) -> tuple[Receipt, ...]:
         """Receipts of this plan whose files are all there, without gaps, by block and range."""
         found = []
         for path in sorted((self.out / "receipts").glob("*.json")):
-            receipt = Receipt.from_json(retrying(path.read_bytes, path), path)
-            if receipt.plan == plan_digest and receipt.name == path.stem and receipt.is_whole(self.out):
+            text = retrying(path.read_bytes, path)
+            receipt = Receipt.from_json(text, path)
+            # bake.json will name it by the hash of the one spelling.
+            own = receipt.plan == plan_digest and receipt.name == path.stem and receipt.to_json() == text
+            if own and receipt.is_whole(self.out):
                 found.append(receipt)
         covered: dict[int, int] = {}
         whole = []
@@ -168,6 +221,10 @@ class Folder:
         for path in sorted(self.out.rglob("*"), reverse=True):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+
+def _given(planned: Planned, settings: BuildSettings) -> dict[str, Any]:
+    return {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
 
 
 def _in_bytes(size: int | None) -> str:

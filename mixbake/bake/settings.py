@@ -62,6 +62,7 @@ class BuildSettings:
     executor: Literal["joblib", "inline"] = "joblib"
     max_skip: float = 0.01
     overwrite: bool = False
+    repair: bool = False
     accept_environment: bool = False
 
     def __post_init__(self) -> None:
@@ -79,6 +80,8 @@ class BuildSettings:
         _between("--jobs", self.jobs, 0, 4096)
         if self.size:
             _between("--size", self.size, *SIZES)
+        if self.repair and self.overwrite:
+            raise UsageError("--repair keeps what is whole and --overwrite deletes everything: choose one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

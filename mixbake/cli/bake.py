@@ -48,6 +48,9 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Worker processes; 0 for
 ExecutorName = Annotated[str, typer.Option("--executor", help="joblib (worker processes), or inline (this process).")]
 MaxSkip = Annotated[float, typer.Option("--max-skip", help="Share of images that may be unreadable.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete the finished bake in OUT first, and only that.")]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Verify every byte in OUT first; bake again just what is damaged or missing.")
+]
 AcceptEnvironment = Annotated[
     bool, typer.Option("--accept-environment", help="Extend with other library versions; recorded in the bake.")
 ]
@@ -81,6 +84,7 @@ def build(
     executor: ExecutorName = "joblib",
     max_skip: MaxSkip = 0.01,
     overwrite: Overwrite = False,
+    repair: Repair = False,
     accept_environment: AcceptEnvironment = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -96,7 +100,7 @@ def build(
 
     settings = _settings(arguments)
     with watch(settings, quiet=as_json) as watcher:
-        built = run_build(settings, watcher)
+        built = run_build(settings, watcher, inspect=_inspect(watcher) if repair else None)
     if as_json:
         typer.echo(json.dumps({"out": str(built.out), "digest": built.finished.digest, **built.finished.document}))
         return
@@ -108,7 +112,7 @@ def build(
     typer.echo(f"bake digest {built.finished.digest}")
 
 
-_OF_WRITING = ("publish_every", "max_skip", "overwrite", "accept_environment", "dry_run")
+_OF_WRITING = ("publish_every", "max_skip", "overwrite", "repair", "accept_environment", "dry_run")
 _OF_LENGTH = ("epochs_worth", "limit", "jobs", "executor")
 """Parameters of `build` that commands which bake nothing, or a handful, do without."""
 
@@ -208,6 +212,13 @@ def _plan(arguments: dict[str, Any]) -> None:
         found = estimate(settings, watcher)
     typer.echo(json.dumps(found.to_json()) if arguments["as_json"] else explain(found))
     found.require_room()
+
+
+def _inspect(watcher: Any) -> Callable[[Path], Sequence[str]]:
+    """What looks for damage in OUT, and shows how far it is."""
+    from mixbake.audit.verify import damaged_files  # noqa: PLC0415 - quick --help
+
+    return lambda out: damaged_files(out, progress=watcher.prepare)
 
 
 def _cores() -> int:

@@ -1,0 +1,86 @@
+"""The crops that variants were made from, to be shown beside them.
+
+Rule: a crop is the bake's own clean one, or cut from the source image that has the SHA-256 of the one that was
+baked; where there is neither, none is shown.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.audit.catalog import Catalog
+from mixbake.audit.faults import plain
+from mixbake.audit.samples import Record, read_records
+from mixbake.core import render
+from mixbake.core.variant import Crop, from_json
+from mixbake.data.decode import decode
+from mixbake.data.sources import open_source
+from mixbake.errors import Damage, DecodeError, PlanDiffers, UsageError
+from mixbake.storage.plan import Plan
+from mixbake.storage.store import retrying
+
+Bytes = NDArray[np.uint8]
+
+
+def find_crops(catalog: Catalog, records: Sequence[Record], source: str | None) -> dict[str, Bytes]:
+    """Crops, uint8 S×S×3, by the key of the variant; clean crops are their own and have none.
+
+    source: spec of the source, or None for the bake's clean crops alone. Raises PlanDiffers when an image there is
+    absent or another one, Damage, StorageError, and UsageError when the source cannot be opened.
+    """
+    mixes = [record for record in records if record.row["view"] == "mix"]
+    if catalog.bake.plan.views != "mix":
+        return _stored(catalog, mixes)
+    return {} if source is None else _cut(catalog.bake.plan, mixes, source)
+
+
+def _stored(catalog: Catalog, mixes: Sequence[Record]) -> dict[str, Bytes]:
+    bake = catalog.bake
+    positions = np.searchsorted(bake.images, [record.row["image"] for record in mixes]).tolist()
+    numbers = [record.row["number"] // bake.plan.group for record in mixes]
+    rows = [catalog.find("clean", number, position) for number, position in zip(numbers, positions, strict=True)]
+    crops = read_records(catalog, np.array(rows, np.int64))
+    return {record.key: crop.pixels for record, crop in zip(mixes, crops, strict=True)}
+
+
+def _cut(plan: Plan, mixes: Sequence[Record], spec: str) -> dict[str, Bytes]:
+    source = open_source(spec)
+    listing = source.scan()
+    rows = {path: row for row, path in enumerate(listing.paths)}
+    crops = {}
+    for record in mixes:
+        path, sha256 = record.row["source"], record.row["source_sha256"]
+        if path not in rows:
+            raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
+        data = retrying(lambda path=path: source.read(listing.entry(rows[path])), Path(path))  # type: ignore[misc]  # bound now
+        if hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest() != sha256:
+            raise PlanDiffers(
+                f"{plain(path)} in {plain(spec)} is not the image that was baked: restore it, or leave out --source"
+            )
+        crops[record.key] = _crop(plan, record, data)
+    return crops
+
+
+def _crop(plan: Plan, record: Record, data: bytes | Bytes) -> Bytes:
+    try:
+        pixels = _fitted(decode(data, background=plan.background), plan)
+    except DecodeError as error:
+        raise PlanDiffers(f"{plain(record.row['source'])} cannot be decoded by the libraries here ({error})") from error
+    try:
+        variant = from_json(record.text)
+        return render.crop(pixels, variant.crop, plan.size, variant.flip)
+    except UsageError as error:
+        raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
+
+
+def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
+    """For the padded crop: the central square at the plan's size; else the image as it is."""
+    height, width = pixels.shape[:2]
+    if plan.crop != "pad" or (height, width) == (plan.size, plan.size):
+        return pixels
+    side = min(height, width)
+    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
+    return render.crop(pixels, square, plan.size)

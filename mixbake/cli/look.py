@@ -1,0 +1,63 @@
+"""Commands that look into bakes: what is in them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixbake.cli.app import AsJson, Seed, app
+from mixbake.errors import Damage, UsageError
+
+Shards = Annotated[Path, typer.Argument(help="The folder of a finished bake.")]
+
+
+@app.command()
+def info(shards: Shards, as_json: AsJson = False) -> None:
+    """What is in a bake: recipe, counts, bytes, classes, layers, operations, blends, pictures, completeness."""
+    from mixbake import audit  # noqa: PLC0415 - quick --help
+    from mixbake.audit.contents import explain  # noqa: PLC0415
+
+    found = audit.open(shards).info()
+    typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
+    if found.missing:
+        raise Damage(f"{shards} is not complete: `mixbake build --repair` with its own build command mends it")
+
+
+@app.command()
+def sample(
+    shards: Shards,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many variants.")] = 64,
+    where: Annotated[
+        str | None, typer.Option("--where", help="Only these, in SQL: \"layer = 3 AND op = 'rotate'\".")
+    ] = None,
+    stratify: Annotated[
+        str, typer.Option("--stratify", help="Equally many of each: class,layer,op,blend (the first), or some.")
+    ] = "",
+    seed: Seed = 0,
+    source: Annotated[
+        str | None, typer.Option("--source", help="The images it was made of: sheets then show crops, too.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A new folder, grid.png, sheet.html or sample.tar; else a table is shown."),
+    ] = None,
+) -> None:
+    """Pick variants by SQL and chance, and look at them: the same seed picks the same ones."""
+    from mixbake import audit  # noqa: PLC0415 - quick --help
+    from mixbake.audit.sample import spell_table, write_sample  # noqa: PLC0415
+
+    if source is not None and output is None:
+        raise UsageError("--source is for the crops on a sheet: name one with -o, as in -o sheet.html")
+    bake = audit.open(shards)
+    rows = bake.choose(count, where, [name.strip() for name in stratify.split(",") if name.strip()], seed)
+    if output is None:
+        typer.echo(spell_table(bake.catalog, rows))
+    else:
+        asked = "" if where is None else f", where {where}"
+        spread = f", by {stratify}" if stratify else ""
+        title = f"{shards}: {bake.bake.plan.recipe['name']}", f"{len(rows):,} variants, seed {seed}{spread}{asked}"
+        write_sample(bake.catalog, rows, output, title=title, source=source)
+        typer.echo(f"{len(rows):,} variants in {output}")
+    if len(rows) < count:
+        typer.echo(f"only {len(rows):,} variants were found", err=True)

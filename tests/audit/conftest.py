@@ -1,0 +1,3 @@
+"""Bakes that several tests tamper with copies of."""
+
+from tampering import bakes  # noqa: F401 - a fixture, which tests ask for by name
