@@ -5,6 +5,7 @@ bake digest, stands for every byte of the bake.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from mixbake.storage.plan import FORMAT, Plan, mixing_path, spell_worth
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.sizes import SIZES, write_sizes
 from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
+
+MIXING = re.compile(r"mixing/[0-9a-f]{16}\.pictures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,8 @@ class Finished:
     def mixing_files(self) -> tuple[str, ...]:
         """Relative paths of the prepared pictures, none or one."""
         mixing = self.document["mixing"]
-        return (mixing["path"],) if mixing else ()
+        # A stranger's bake.json must not name a file anywhere else: `--overwrite` deletes what is named here.
+        return (mixing["path"],) if mixing and MIXING.fullmatch(str(mixing["path"])) else ()
 
     @property
     def sizes(self) -> Mapping[str, str]:

@@ -274,3 +274,15 @@ def test_every_refusal_has_an_exit_code_of_its_own() -> None:
         "Stopped": 130,
         "DecodeError": 1,
     }
+
+
+def test_overwriting_a_strangers_bake_deletes_nothing_elsewhere(
+    out: Path, image_folder: Path, picture_folder: Path
+) -> None:
+    victim = out.parent / "victim.txt"
+    victim.write_text("mine")
+    document = json.loads((out / "bake.json").read_bytes())
+    document["mixing"]["path"] = "../victim.txt"
+    (out / "bake.json").write_text(json.dumps(document))
+    bake(image_folder, out, picture_folder, epochs_worth=1, overwrite=True)
+    assert victim.read_text() == "mine"
