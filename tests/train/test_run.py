@@ -183,7 +183,7 @@ class TestRefusals:
     def test_a_loss_that_is_no_number(self, trained: Any, tiny_bake: Path, tmp_path: Path) -> None:
         from safetensors.torch import load_file
 
-        with pytest.raises(MixbakeError, match=r"became (nan|inf).* --lr .* is from before"):
+        with pytest.raises(MixbakeError, match=r"became (nan|inf).* --lr.* is from before"):
             trained(tiny_bake, epochs=30, lr=1e6, momentum=0.99, schedule="constant", save_seconds=0.0)
         stored = load_file(tmp_path / "run" / "last.safetensors")
         assert all(tensor.isfinite().all() for tensor in stored.values())
@@ -215,7 +215,7 @@ class TestRefusals:
 class TestSettings:
     @pytest.mark.parametrize("name", RECIPES)
     def test_every_recipe_stands(self, name: str) -> None:
-        settings = resolve(name, given={"from_scratch": True})
+        settings = resolve(name, given={"from_scratch": True} if RECIPES[name].fine_tunes else {})
         assert all(getattr(settings, key) == value for key, value in RECIPES[name].values.items())
 
     def test_flags_win_over_the_file_and_the_file_over_the_recipe(self, tmp_path: Path) -> None:
