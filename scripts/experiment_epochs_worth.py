@@ -4,8 +4,8 @@
 
 Bakes N = 1, 2, 5, 10 epochs' worth and a fresh variant for every epoch, trains a network on each for the same number
 of epochs, with several seeds, with and without the online flip, and measures clean accuracy and the mean accuracy under
-the 15 corruptions of `mixbake.evaluate.corruptions` (our own stand-ins, never CIFAR-10-C) at one severity. `plain`, the
-crop alone, is trained beside them. Of one seed all cells share their crops, so differences are paired by seed.
+the 15 corruptions of `mixbake.evaluate.corruptions` (our own stand-ins, never CIFAR-10-C) and all five severities.
+`plain`, the crop alone, is trained beside them. Of one seed all cells share their crops, so differences are paired.
 
 Every cell leaves result.json; the same command goes on where it was stopped. Writes table.md and plot.svg into FOLDER;
 mean ± standard error over seeds. Needs the extras `train` and `plots`.
@@ -15,8 +15,9 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import torch
 
 from mixbake.bake.build import build
 from mixbake.bake.settings import BuildSettings
-from mixbake.evaluate.corruptions import CORRUPTIONS, corrupt_all
+from mixbake.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_all
 from mixbake.progress import watch, watch_training
 from mixbake.storage.store import publish_bytes, read_json
 from mixbake.train.checkpoint import open_network
@@ -86,7 +87,39 @@ def bake(cell: Cell, options: argparse.Namespace) -> Path:
     return out
 
 
-def train_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
+class Shown:
+    """The pictures to measure on, clean and under every corruption; corrupted once, for all networks."""
+
+    def __init__(self, source: str, *, classes: tuple[str, ...], size: int) -> None:
+        pictures = LabelledPictures(source, classes=classes, size=size)
+        self.labels = pictures.labels
+        self.clean = pictures.read(0, len(pictures))
+        self.corrupted = {
+            (name, severity): corrupt_all(self.clean, name, severity, seed=0)
+            for name in CORRUPTIONS
+            for severity in SEVERITIES
+        }
+
+
+def measure(run: Path, source: str, open_shown: Callable[..., Shown]) -> dict[str, float]:
+    """Accuracies from 0 to 1: clean, the mean over corruptions and severities, that over each of these alone."""
+    network, about = open_network(run / "last.safetensors")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    shown = open_shown(source, classes=tuple(about["classes"]), size=about["size"])
+
+    def accuracy(images: Any) -> float:
+        parts = np.array_split(images, math.ceil(len(images) / BATCH))
+        found = [classify(network, part, mean=about["mean"], std=about["std"], device=device) for part in parts]
+        return float((torch.cat(found).cpu().numpy() == shown.labels).mean())
+
+    each = {kind: accuracy(images) for kind, images in shown.corrupted.items()}
+    by_severity = {f"severity {s}": statistics.mean(each[name, s] for name in CORRUPTIONS) for s in SEVERITIES}
+    by_name = {name: statistics.mean(each[name, s] for s in SEVERITIES) for name in CORRUPTIONS}
+    return {"clean": accuracy(shown.clean), "corrupted": statistics.mean(each.values()), **by_severity, **by_name}
+
+
+def train_cell(cell: Cell, options: argparse.Namespace, open_shown: Callable[..., Shown]) -> dict[str, float]:
     """Accuracies of the cell's network, from its result.json if there is one."""
     run: Path = options.out / "runs" / f"{cell.recipe}-{cell.worth}-{cell.flip}-seed{cell.seed}"
     stored = run / "result.json"
@@ -97,26 +130,9 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         shards = str(bake(cell, options))
         with watch_training() as show:
             train(Asked(shards=shards, out=run, given={} if resume else given, resume=resume), show)
-        publish_bytes(stored, json.dumps(measure(run, options), indent=2).encode())
-    result: dict[str, Any] = json.loads(stored.read_text())
+        publish_bytes(stored, json.dumps(measure(run, options.val, open_shown), indent=2).encode())
+    result: dict[str, float] = json.loads(stored.read_text())
     return result
-
-
-def measure(run: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Clean accuracy, and that under each corruption, 0 to 1."""
-    network, about = open_network(run / "last.safetensors")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    pictures = LabelledPictures(options.val, classes=tuple(about["classes"]), size=about["size"])
-    clean = pictures.read(0, len(pictures))
-
-    def accuracy(shown: Any) -> float:
-        parts = np.array_split(shown, math.ceil(len(shown) / BATCH))
-        labels = [classify(network, part, mean=about["mean"], std=about["std"], device=device).cpu() for part in parts]
-        return float((torch.cat(labels).numpy() == pictures.labels).mean())
-
-    corrupted = {name: accuracy(corrupt_all(clean, name, options.severity, seed=0)) for name in CORRUPTIONS}
-    return {"clean": accuracy(clean), "corrupted": statistics.mean(corrupted.values()), **corrupted}
 
 
 def spell(values: Sequence[float]) -> str:
@@ -129,7 +145,7 @@ def tabulate(results: dict[Cell, dict[str, float]], options: argparse.Namespace)
     """Markdown: a row a group, and its difference from the fresh one of the same flip, paired by seed."""
     setting = f"{options.model}, {options.epochs} epochs, batch {options.batch_size}"
     lines = [
-        f"{setting}; accuracy in %, mean ± standard error; 15 corruptions of our own at severity {options.severity}\n",
+        f"{setting}; accuracy in %, mean ± standard error; 15 corruptions of our own, severities 1 to 5\n",
         "| Recipe | Epochs' worth | Uses | Flip | n | Clean | Corrupted | Corrupted, minus fresh of this flip |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -184,12 +200,12 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--severity", type=int, default=3)
     options = parser.parse_args()
     remember(options)
+    open_shown = cache(Shown)
     results: dict[Cell, dict[str, float]] = {}
     for cell in cells(options):
-        results[cell] = train_cell(cell, options)
+        results[cell] = train_cell(cell, options, open_shown)
         (options.out / "table.md").write_text(tabulate(results, options))
     plot(results, options.out / "plot.svg")
     print((options.out / "table.md").read_text())
