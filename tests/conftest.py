@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from outcome import Outcome
 from PIL import Image
 
 # Before mixbake is imported: a kernel learns where it is cached when it is defined.
@@ -39,15 +40,6 @@ def _write_images(folder: Path, count: int, *, size: int = 32) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw_demo(number, size=size, split="train")).save(path)
     return folder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a process left: its exit code and what it said."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(slots=True)

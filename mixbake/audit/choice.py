@@ -45,15 +45,8 @@ def turns(variants: Variants, seed: int) -> NDArray[np.uint64]:
     start = np.uint64(rng.key(seed, "sample")[0])
     places = variants.numbers.astype(np.uint64) * np.uint64(2) + variants.clean
     with np.errstate(over="ignore"):
-        mixed = _scrambled(start + variants.images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-        return _scrambled(mixed + places * np.uint64(0xD1B54A32D192ED03))
-
-
-def _scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finalizer: every output bit depends on every input bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        mixed = rng.scrambled(start + variants.images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        return rng.scrambled(mixed + places * np.uint64(0xD1B54A32D192ED03))
 
 
 def _groups(table: Any) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
 from mixbake.audit.samples import Record, read_records
 from mixbake.core import render
-from mixbake.core.variant import Crop, from_json
+from mixbake.core.variant import from_json
 from mixbake.data.decode import decode
 from mixbake.data.sources import open_source
 from mixbake.errors import Damage, DecodeError, PlanDiffers, UsageError
@@ -66,7 +66,7 @@ def _cut(plan: Plan, mixes: Sequence[Record], spec: str) -> dict[str, Bytes]:
 
 def _crop(plan: Plan, record: Record, data: bytes | Bytes) -> Bytes:
     try:
-        pixels = _fitted(decode(data, background=plan.background), plan)
+        pixels = render.fitted(decode(data, background=plan.background), crop_kind=plan.crop, size=plan.size)
     except DecodeError as error:
         raise PlanDiffers(f"{plain(record.row['source'])} cannot be decoded by the libraries here ({error})") from error
     try:
@@ -74,13 +74,3 @@ def _crop(plan: Plan, record: Record, data: bytes | Bytes) -> Bytes:
         return render.crop(pixels, variant.crop, plan.size, variant.flip)
     except UsageError as error:
         raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
-
-
-def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
-    """For the padded crop: the central square at the plan's size; else the image as it is."""
-    height, width = pixels.shape[:2]
-    if plan.crop != "pad" or (height, width) == (plan.size, plan.size):
-        return pixels
-    side = min(height, width)
-    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
-    return render.crop(pixels, square, plan.size)

@@ -29,7 +29,7 @@ from mixbake.audit.schema import read_strictly, violations
 from mixbake.audit.scribe import describe_header, recipe_of
 from mixbake.core import render
 from mixbake.core.jit import cache_root
-from mixbake.core.variant import Crop, Variant, from_json, schema
+from mixbake.core.variant import Variant, from_json, schema
 from mixbake.data.decode import decode
 from mixbake.data.listing import Listing, Source
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
@@ -156,7 +156,7 @@ class Replayer:
         stored, document, variant = self._stored(key, shard.name, view, number, position)
         source, sha256 = self._named[int(bake.images[position])]
         image = self._image(source, sha256)
-        fitted = _fitted(image, plan)
+        fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
         picture, name = self._picture(variant)
         try:
             rendered = render.render(variant, fitted, picture, size=plan.size)
@@ -337,13 +337,3 @@ def _program(text: bytes, key: str) -> tuple[Mapping[str, Any], Variant]:
     if variant.key != key:
         raise ValueError(f"its JSON is that of {variant.key}")
     return document, variant
-
-
-def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
-    """For the padded crop: the central square at the plan's size; else the image as it is."""
-    height, width = pixels.shape[:2]
-    if plan.crop != "pad" or (height, width) == (plan.size, plan.size):
-        return pixels
-    side = min(height, width)
-    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
-    return render.crop(pixels, square, plan.size)

@@ -23,7 +23,6 @@ from mixbake.core.kernels.program import Pictures
 from mixbake.core.members import Labels, write_members
 from mixbake.core.programs import Programs
 from mixbake.core.render import Canvas
-from mixbake.core.variant import Crop
 from mixbake.data.decode import decode
 from mixbake.data.listing import Entry, Source
 from mixbake.data.pictures import PictureSet
@@ -160,7 +159,8 @@ def _load(bakery: Bakery, task: BlockTask, slot: Slot, skips: list[Skip]) -> Ite
         sha256 = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
         _check_unchanged(entry, len(data) if isinstance(data, bytes) else data.nbytes, sha256, expected)
         try:
-            pixels = _fitted(decode(data, background=bakery.plan.background), bakery.plan)
+            image = decode(data, background=bakery.plan.background)
+            pixels = render.fitted(image, crop_kind=bakery.plan.crop, size=bakery.plan.size)
         except DecodeError as reason:
             skips.append(Skip(image=entry.image, source=entry.path, reason=str(reason), sha256=sha256))
             slot.skip()
@@ -186,16 +186,6 @@ def _check_unchanged(entry: Entry, size: int, sha256: str, expected: str) -> Non
             f"{entry.path} is not the file that was baked before (sha256 {sha256[:12]}, was {expected[:12]}): "
             "restore it, or bake into a new folder"
         )
-
-
-def _fitted(pixels: Bytes, plan: Plan) -> Bytes:
-    """For the padded crop: the central square at the plan's size; else the image as it is."""
-    height, width = pixels.shape[:2]
-    if plan.crop != "pad" or (height, width) == (plan.size, plan.size):
-        return pixels
-    side = min(height, width)
-    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
-    return render.crop(pixels, square, plan.size)
 
 
 def _bake_chunk(bakery: Bakery, block: int, chunk: Chunk, shards: list[Shard], canvas: Canvas, slot: Slot) -> list[Any]:

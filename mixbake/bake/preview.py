@@ -23,7 +23,7 @@ from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.core.programs import Programs
-from mixbake.core.variant import Crop, Step, Variant
+from mixbake.core.variant import Step, Variant
 from mixbake.data.decode import decode
 from mixbake.data.fractals import cached_fractals, parse_fractals
 from mixbake.data.listing import Entry, Listing
@@ -144,7 +144,7 @@ def _chosen(planned: Planned, notes: list[str]) -> Iterator[tuple[Entry, Bytes]]
 
 
 def _show(planned: Planned, entry: Entry, pixels: Bytes) -> Shown:
-    image = _fitted(planned, pixels)
+    image = render.fitted(pixels, crop_kind=planned.plan.crop, size=planned.plan.size)
     table = _drawn(planned, entry, image)
     return Shown(
         entry=entry,
@@ -153,17 +153,6 @@ def _show(planned: Planned, entry: Entry, pixels: Bytes) -> Shown:
         first=table.variant(0),
         variants={name: table.variant(row) for name, row in _first_of_each(table).items()},
     )
-
-
-def _fitted(planned: Planned, pixels: Bytes) -> Bytes:
-    """For the padded crop: the central square at the plan's size, as a build resizes it before; else the image."""
-    height, width = pixels.shape[:2]
-    size = planned.plan.size
-    if planned.plan.crop != "pad" or (height, width) == (size, size):
-        return pixels
-    side = min(height, width)
-    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
-    return render.crop(pixels, square, size)
 
 
 def _drawn(planned: Planned, entry: Entry, image: Bytes) -> Programs:

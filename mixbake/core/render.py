@@ -212,6 +212,19 @@ def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
     return out
 
 
+def fitted(image: Bytes, *, crop_kind: str, size: int) -> Bytes:
+    """The image (uint8 H×W×3) as its crops are taken from: for padded crops ("pad") the central square at size×size.
+
+    Any other kind of crop is taken from the image as it is.
+    """
+    height, width = image.shape[:2]
+    if crop_kind != "pad" or (height, width) == (size, size):
+        return image
+    side = min(height, width)
+    square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
+    return crop(image, square, size)
+
+
 def check_image(image: Bytes) -> None:
     """Raise UsageError unless image is contiguous uint8 H×W×3 with H, W >= 1."""
     good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0

@@ -33,6 +33,16 @@ def stream(*path: Word, at: tuple[int, int] = (0, 0)) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key(*path), counter=counter))
 
 
+def scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's finalizer (Steele, Lea, Flood 2014), uint64 to uint64: every output bit depends on every input bit.
+
+    For orders and choices over many rows at once, where a stream for each would cost too much.
+    """
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
 def _spell(part: Word) -> bytes:
     kind, text = (b"s", part.encode()) if isinstance(part, str) else (b"i", str(int(part)).encode())
     return kind + str(len(text)).encode() + b":" + text

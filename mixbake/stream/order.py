@@ -148,8 +148,8 @@ def flips(
     """
     start = np.uint64(rng.key(seed, "online flip")[0])
     with np.errstate(over="ignore"):
-        mixed = _scrambled(start + images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-        mixed = _scrambled(mixed + numbers.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
+        mixed = rng.scrambled(start + images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        mixed = rng.scrambled(mixed + numbers.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
     first = (mixed >> np.uint64(63)).astype(np.int64)
     return ((first + uses) & 1).astype(np.bool_)
 
@@ -204,10 +204,3 @@ def _clean(seed: int, images: int, of_pass: int, fraction: float) -> NDArray[np.
         chosen = rng.stream(seed, "clean", of_pass).random(images) < fraction
     chosen.flags.writeable = False
     return chosen
-
-
-def _scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finalizer (Steele, Lea, Flood 2014): every output bit depends on every input bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

@@ -265,8 +265,7 @@ def assemble(settings: TrainSettings, ranks: Ranks, loader: Batches, *, counts: 
 
 
 def _compiled(network: nn.Module) -> nn.Module:
-    # A module for a module, which torch's types do not say.
-    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]  # typed as a plain callable
     return compiled
 
 

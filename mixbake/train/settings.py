@@ -9,7 +9,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -285,8 +285,3 @@ _TYPES: Mapping[Any, Any] = {
     tuple: (lambda v: isinstance(v, list | tuple) and len(v) == 3 and all(map(_is_number, v)), tuple),
 }
 _TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
-
-
-def defaults() -> dict[str, Any]:
-    """Every setting's default."""
-    return {one.name: one.default for one in fields(TrainSettings) if one.default is not MISSING}

@@ -1,3 +1,26 @@
-"""Bakes that several tests tamper with copies of."""
+"""A command in this process, and bakes that several tests read or tamper with copies of."""
 
-from tampering import bakes  # noqa: F401 - a fixture, which tests ask for by name
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from outcome import Outcome
+from shared_bakes import jsd_bake  # noqa: F401 - fixtures, which tests ask for by name
+from tampering import bakes  # noqa: F401
+
+from mixbake import cli
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
+    """A command in this process: command("info", out)."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = cli.run(list(map(str, arguments)))
+        said = capsys.readouterr()
+        return Outcome(code=code, out=said.out, err=said.err)
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)

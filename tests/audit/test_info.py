@@ -1,10 +1,8 @@
 """Promises of `mixbake info`: counts are those of the tars, and nothing in a bake speaks to the terminal."""
 
 import json
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +10,9 @@ import pytest
 from small import bake, edit, promises, sha256, stored
 
 import mixbake.audit
-from mixbake import cli
 from mixbake.audit.contents import explain
 
 Texts = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a command left: its exit code and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
-    """A command in this process: command("info", out)."""
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = cli.run(list(map(str, arguments)))
-        said = capsys.readouterr()
-        return Outcome(code=code, out=said.out, err=said.err)
-
-    before = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from small import Silent, copied, sha256
-from tampering import CASES, SHARD, Case, key, place
+from tampering import SHARD, key, place
+from tampering_cases import CASES, Case
 
 from mixbake.audit.verify import Checks, damaged_files, verify
 from mixbake.bake.build import build

@@ -5,10 +5,8 @@ import html.parser
 import io
 import json
 import re
-import signal
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,34 +22,9 @@ from scipy import stats
 from small import bake, copied, flip_bit, pixels, sign, stored
 
 import mixbake.audit
-from mixbake import cli
 from mixbake.audit.choice import STRATA
 from mixbake.bake.sheet import cell_side
 from mixbake.errors import Damage, UsageError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a command left: its exit code and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
-    """A command in this process: command("info", out)."""
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        code = cli.run(list(map(str, arguments)))
-        said = capsys.readouterr()
-        return Outcome(code=code, out=said.out, err=said.err)
-
-    before = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +32,6 @@ def out(tmp_path_factory: pytest.TempPathFactory, many_images: Path, picture_fol
     """450 images in two blocks, two epochs' worth, at 16 px."""
     out = tmp_path_factory.mktemp("sample") / "out"
     bake(many_images, out, picture_folder, epochs_worth=2)
-    return out
-
-
-@pytest.fixture(scope="module")
-def paired(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_folder: Path) -> Path:
-    """40 images, two epochs' worth of pairs and their clean crops."""
-    out = tmp_path_factory.mktemp("sample") / "paired"
-    bake(image_folder, out, picture_folder, epochs_worth=2, views="jsd")
     return out
 
 
@@ -172,10 +137,10 @@ def row_of(out: Path, name: str) -> dict[str, Any]:
     return dict(row)
 
 
-def test_a_tar_is_what_webdataset_reads(command: Any, tmp_path: Path, paired: Path) -> None:
-    done = command("sample", paired, "-n", 11, "--where", "layer = 3", "-o", tmp_path / "some.tar")
+def test_a_tar_is_what_webdataset_reads(command: Any, tmp_path: Path, jsd_bake: Path) -> None:
+    done = command("sample", jsd_bake, "-n", 11, "--where", "layer = 3", "-o", tmp_path / "some.tar")
     assert done.code == 0, done.err
-    samples = {key(place): members for place, members in stored(paired).items()}
+    samples = {key(place): members for place, members in stored(jsd_bake).items()}
     with tarfile.open(tmp_path / "some.tar", "r:") as archive:
         members = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]  # files
     keys = {name.partition(".")[0] for name in members}
@@ -184,11 +149,11 @@ def test_a_tar_is_what_webdataset_reads(command: Any, tmp_path: Path, paired: Pa
     assert all(json.loads(samples[name]["json"])["layer"] == 3 for name in keys)
 
 
-def test_a_png_sheet_shows_crop_and_variant(command: Any, tmp_path: Path, paired: Path) -> None:
-    done = command("sample", paired, "-n", 6, "--where", "view = 'mix'", "-o", tmp_path / "grid.png")
+def test_a_png_sheet_shows_crop_and_variant(command: Any, tmp_path: Path, jsd_bake: Path) -> None:
+    done = command("sample", jsd_bake, "-n", 6, "--where", "view = 'mix'", "-o", tmp_path / "grid.png")
     assert done.code == 0, done.err
-    sheet, samples = shown((tmp_path / "grid.png").read_bytes()), stored(paired)
-    for row in sampled(paired, 6, "view = 'mix'"):
+    sheet, samples = shown((tmp_path / "grid.png").read_bytes()), stored(jsd_bake)
+    for row in sampled(jsd_bake, 6, "view = 'mix'"):
         for place in (("mix", row["number"], row["image"]), ("clean", row["number"] // 2, row["image"])):
             picture = pixels(samples[place])
             assert holds(sheet, picture.repeat(cell_side(32) // 32, 0).repeat(cell_side(32) // 32, 1)), place

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from small import copied, sign
-from tampering import CASES, DECODED, SHARD, Case, key, members_forged, sources, swap_pictures
+from tampering import SHARD, key, members_forged, sources, swap_pictures
+from tampering_cases import CASES, DECODED, Case
 
 from mixbake.audit.faults import Verified
 from mixbake.audit.verify import Checks, verify

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms, ImageFile
 
-from mixbake.data.decode import MAX_PIXELS, MAX_SIDE, decode, image_size, size_of_start
+from mixbake.data.decode import MAX_PIXELS, MAX_SIDE, decode, image_size
 from mixbake.errors import DecodeError
 
 
@@ -380,34 +380,3 @@ def test_arrays_of_another_type_or_shape_are_refused(pixels: Any) -> None:
     for function in (decode, image_size):
         with pytest.raises(DecodeError, match="uint8"):
             function(pixels)
-
-
-# ── Beginnings ────────────────────────────────────────────────────────────────────────────────────
-
-
-def turned() -> Image.Exif:
-    exif = Image.Exif()
-    exif[274] = 6
-    return exif
-
-
-BEGINNINGS: dict[str, Callable[[], bytes]] = {
-    "jpeg": lambda: encoded(Image.fromarray(RGB), "JPEG", exif=turned()),
-    "progressive jpeg": lambda: encoded(Image.fromarray(RGB), "JPEG", exif=turned(), progressive=True),
-    "jpeg with a profile": lambda: encoded(Image.fromarray(RGB), "JPEG", exif=turned(), icc_profile=bytes(300)),
-    "cmyk jpeg": lambda: encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG", exif=turned()),
-    "png": lambda: encoded(Image.fromarray(RGB), "PNG", exif=turned()),
-    "png with a profile": lambda: encoded(Image.fromarray(RGB), "PNG", exif=turned(), icc_profile=bytes(300)),
-    "webp": lambda: encoded(Image.fromarray(RGB), "WEBP", exif=turned()),
-    "tiff": lambda: encoded(Image.fromarray(RGB), "TIFF", exif=turned()),
-}
-
-
-@pytest.mark.parametrize("kind", BEGINNINGS)
-def test_no_beginning_of_a_file_tells_another_size(kind: str) -> None:
-    data = BEGINNINGS[kind]()
-    size = image_size(data)
-    assert size == decode(data).shape[:2] == (7, 11)
-    told = [size_of_start(data[:cut]) for cut in range(len(data) + 1)]
-    assert set(told) <= {None, size}
-    assert (told[-1] == size) == kind.endswith(("jpeg", "png", "profile"))
