@@ -52,13 +52,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from reference_layermix import image_crop, labelled, layermix, load, picture_crop, pictures_in
 
-from mixbake.storage.opened import Bake
 from mixbake.stream import ShardLoader
 from mixbake.stream.batch import Batch
-from mixbake.stream.remote import open_shelf
+from mixbake.train.asked import Asked, settle
 from mixbake.train.ranks import joined
 from mixbake.train.rates import Rate, Repeated, made_up, train_rates
-from mixbake.train.run import Asked, open_loader, require_a_step, settle
+from mixbake.train.run import open_loader
 from mixbake.train.settings import TrainSettings
 
 CORES = len(os.sched_getaffinity(0))
@@ -171,9 +170,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All rounds, as plain values."""
     load = os.getloadavg()[0]
     asked = {"model": given.model, "batch_size": given.batch_size, "device": given.device}
-    bake = Bake.open(open_shelf(given.bake))
-    _, settings = settle(Asked(shards=given.bake, given={**asked, "from_scratch": True, "resident": "never"}), bake)
-    require_a_step(settings, bake)
+    settled = settle(Asked(shards=given.bake, given={**asked, "from_scratch": True, "resident": "never"}))
+    bake, settings = settled.bake, settled.settings
     with joined(settings.device, batch_size=settings.batch_size) as ranks, ExitStack() as held:
         device, size, classes = ranks.device, bake.plan.size, bake.plan.classes
         batch = made_up(settings, ranks, size=size, classes=len(classes))

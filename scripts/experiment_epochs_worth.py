@@ -29,8 +29,9 @@ from mixbake.bake.settings import BuildSettings
 from mixbake.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_all
 from mixbake.progress import watch, watch_training
 from mixbake.storage.store import publish_bytes, read_json
+from mixbake.train.asked import Asked, settle
 from mixbake.train.checkpoint import open_network
-from mixbake.train.run import Asked, train
+from mixbake.train.run import train
 from mixbake.train.validation import LabelledPictures, classify
 
 BATCH = 250
@@ -129,7 +130,7 @@ def train_cell(cell: Cell, options: argparse.Namespace, open_shown: Callable[...
         resume = (run / "state.pt").exists()
         shards = str(bake(cell, options))
         with watch_training() as show:
-            train(Asked(shards=shards, out=run, given={} if resume else given, resume=resume), show)
+            train(settle(Asked(shards=shards, out=run, given={} if resume else given, resume=resume)), show)
         publish_bytes(stored, json.dumps(measure(run, options.val, open_shown), indent=2).encode())
     result: dict[str, float] = json.loads(stored.read_text())
     return result

@@ -80,27 +80,31 @@ def train(
 ) -> None:
     """Train a network on a bake: one epoch is one variant of every image. Any setting overrides the recipe's."""
     from mixbake.progress import watch_training  # noqa: PLC0415 - quick --help
-    from mixbake.train.forecast import explain, forecast  # noqa: PLC0415
-    from mixbake.train.run import Asked  # noqa: PLC0415
-    from mixbake.train.run import train as run_training  # noqa: PLC0415
+    from mixbake.train.asked import Asked, settle  # noqa: PLC0415
 
     if grow and not resume:
         raise UsageError("--grow goes with --resume: a new run uses all that the bake holds")
-    asked = Asked(
-        shards=shards,
-        out=out,
-        recipe=recipe,
-        config=config,
-        resume=resume,
-        grow=grow,
-        given={name: value for name, value in given.items() if value is not None},
+    settled = settle(
+        Asked(
+            shards=shards,
+            out=out,
+            recipe=recipe,
+            config=config,
+            resume=resume,
+            grow=grow,
+            given={name: value for name, value in given.items() if value is not None},
+        )
     )
+    # torch comes with these, and takes seconds: what can be refused without it has been.
+    from mixbake.train.forecast import explain, forecast  # noqa: PLC0415
+    from mixbake.train.run import train as run_training  # noqa: PLC0415
+
     if dry_run:
-        found = forecast(asked)
+        found = forecast(settled)
         typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
         return
     with watch_training(quiet=as_json) as show:
-        trained = run_training(asked, show)
+        trained = run_training(settled, show)
     if trained is None:
         return  # the first of several processes tells
     if as_json:

@@ -342,7 +342,7 @@ class ShardLoader:
     def _note(self, faults: Sequence[Fault]) -> None:
         """Raise Damage, or log what is lost, each of it once."""
         if faults and self._asked.on_damage == "raise":
-            raise damage(faults, self._bake, advice=", or read on with on_damage='skip'")
+            raise damage(faults, self._bake, advice=", or read on with ShardLoader(..., on_damage='skip')")
         for text in map(str, faults):
             if text not in self._told:
                 self._told.add(text)

@@ -8,19 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixbake.storage.plan import spell_worth
+from mixbake.train.asked import Settled
 from mixbake.train.ranks import joined
 from mixbake.train.rates import network_rate
-from mixbake.train.run import (
-    Asked,
-    Silence,
-    open_bake,
-    open_loader,
-    prepare,
-    require_a_step,
-    require_views,
-    settle,
-    spell_times,
-)
+from mixbake.train.run import Silence, open_loader, prepare, spell_times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +42,12 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(asked: Asked) -> Forecast:
+def forecast(settled: Settled) -> Forecast:
     """What `train` would do. Raises what it would raise, and writes nothing."""
-    bake = open_bake(asked)
-    recipe, settings = settle(asked, bake)
-    require_a_step(settings, bake)
-    require_views(settings, bake)
+    bake, settings = settled.bake, settled.settings
     with (
         joined(settings.device, batch_size=settings.batch_size) as ranks,
-        closing(open_loader(asked.shards, settings, ranks)) as loader,
+        closing(open_loader(settled.asked.shards, settings, ranks)) as loader,
     ):
         parts = prepare(settings, ranks, loader, Silence())
         rate = network_rate(settings, ranks, size=bake.plan.size, classes=loader.classes).images_per_second
@@ -69,7 +57,7 @@ def forecast(asked: Asked) -> Forecast:
         uses = max(loader.usage(of_pass)[1] for of_pass in range(settings.epochs))
         steps = parts.schedule.total_steps
         return Forecast(
-            recipe=recipe,
+            recipe=settled.recipe,
             model=settings.model,
             parameters=sum(one.numel() for one in parts.network.parameters()),
             epochs=settings.epochs,

@@ -116,13 +116,13 @@ def fit(parts: Parts, progress: Progress) -> Progress:
     UsageError when memory does not suffice.
     """
     trainer = _Trainer(parts, progress)
-    with _noting_signals(parts.show.say) as noted, _explaining_memory(parts.settings.batch_size):
+    with _noting_signals(parts.show.say) as noted, _explaining_memory("--batch-size", parts.settings.batch_size):
         trainer.train(noted)
     return progress
 
 
 @contextmanager
-def _explaining_memory(batch_size: int) -> Iterator[None]:
+def _explaining_memory(flag: str, size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
@@ -130,9 +130,7 @@ def _explaining_memory(batch_size: int) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         said = str(error).splitlines()[0]
-        raise UsageError(
-            f"memory does not suffice for a batch of {batch_size}: take a smaller --batch-size ({said})"
-        ) from error
+        raise UsageError(f"memory does not suffice for a batch of {size}: take a smaller {flag} ({said})") from error
 
 
 @dataclass(slots=True)
@@ -203,6 +201,9 @@ class _Trainer:
 
     def train(self, noted: _Noted) -> None:
         parts, now = self._parts, self._progress
+        if now.step == self._total and now.accuracy is None:
+            # Trained to the end already; whoever resumes it with --val wants to know how good it is.
+            self._measure()
         if now.step in (0, self._total):
             self._save()
         self._clock.read()
@@ -326,11 +327,8 @@ class _Trainer:
         epoch = now.step // self._per_pass
         last, every = now.step == self._total, parts.settings.val_every
         now.accuracy = None
-        if parts.validation is not None and (last or (every and epoch % every == 0)):
-            now.accuracy = parts.validation.measure(parts.network, parts.ranks, parts.autocast).share
-            parts.show.say(f"epoch {epoch}: clean accuracy {now.accuracy:.2%} of {len(parts.validation):,} pictures")
-            # Measuring is no waiting for data, and no training either.
-            self._clock.read()
+        if last or (every and epoch % every == 0):
+            self._measure()
         if parts.metrics is not None:
             worth, use = parts.loader.usage(epoch - 1)
             record = {
@@ -348,6 +346,18 @@ class _Trainer:
             parts.metrics.add("epoch", record)
         now.last_loss = now.loss / now.images
         now.loss, now.images, now.seconds, now.waiting = 0.0, 0, 0.0, 0.0
+
+    def _measure(self) -> None:
+        """Clean accuracy, if there are pictures to measure it on."""
+        parts, now = self._parts, self._progress
+        if parts.validation is None:
+            return
+        with _explaining_memory("--val-batch-size", parts.settings.val_batch_size):
+            now.accuracy = parts.validation.measure(parts.network, parts.ranks, parts.autocast).share
+        epoch = now.step // self._per_pass
+        parts.show.say(f"epoch {epoch}: clean accuracy {now.accuracy:.2%} of {len(parts.validation):,} pictures")
+        # Measuring is no waiting for data, and no training either.
+        self._clock.read()
 
     def _save(self) -> None:
         parts, now = self._parts, self._progress

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mixbake.errors import UsageError
+from mixbake.errors import MixbakeError, UsageError
 from mixbake.stream.settings import world
 
 
@@ -48,6 +48,20 @@ class Ranks:
         if self.size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """What the first rank does while the others wait. Where it raises, all raise: it the error, they UsageError."""
+        refused: MixbakeError | OSError | None = None
+        try:
+            yield
+        except (MixbakeError, OSError) as error:
+            refused = error
+        failed = self.sum(torch.tensor(float(refused is not None), device=self.device)).item()
+        if refused is not None:
+            raise refused
+        if failed:
+            raise UsageError("the first process could not begin: its own message says why")
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here."""

@@ -20,14 +20,15 @@ from typing import Any
 import torch
 
 from mixbake import __version__
-from mixbake.errors import MissingExtra, PlanDiffers, UsageError
+from mixbake.errors import MissingExtra, UsageError
 from mixbake.storage.opened import Bake
 from mixbake.storage.store import publish_bytes, read_json
+from mixbake.train.asked import CONFIG
 from mixbake.train.checkpoint import STATE
 from mixbake.train.ranks import Ranks
-from mixbake.train.settings import FREE, TrainSettings, plain
+from mixbake.train.settings import TrainSettings, plain
 
-CONFIG, ENVIRONMENT, LINES, TABLE = "config.json", "env.json", "metrics.jsonl", "metrics.csv"
+ENVIRONMENT, LINES, TABLE = "env.json", "metrics.jsonl", "metrics.csv"
 COLUMNS = (
     "epoch",
     "step",
@@ -56,28 +57,6 @@ def begin_run(run: Path, settings: TrainSettings, recipe: str) -> None:
     run.mkdir(parents=True, exist_ok=True)
     _write_json(run / CONFIG, {"recipe": recipe, "settings": plain(settings)})
     _write_json(run / ENVIRONMENT, [])
-
-
-def stored_settings(run: Path) -> tuple[str, dict[str, Any]]:
-    """Recipe and settings of a run that was begun. Raises UsageError when there is none."""
-    if not (run / CONFIG).exists():
-        raise UsageError(f"{run} holds no run ({CONFIG}): check --out, or leave out --resume")
-    document = read_json(run / CONFIG)
-    if not isinstance(document, dict) or not isinstance(document.get("settings"), dict):
-        raise UsageError(f"{run / CONFIG} is not a run's: check --out")
-    return str(document.get("recipe")), document["settings"]
-
-
-def require_same(run: Path, stored: TrainSettings, asked: TrainSettings) -> None:
-    """Raise PlanDiffers naming each setting that decides weights and is not what the run was begun with."""
-    before, now = plain(stored), plain(asked)
-    odd = [
-        f"{name}: {before[name]!r} -> {now[name]!r}"
-        for name in before
-        if name not in FREE and before[name] != now[name]
-    ]
-    if odd:
-        raise PlanDiffers(f"{run} was begun with other settings: {'; '.join(odd)}; leave them out, or train anew")
 
 
 def note_start(run: Path, bake: Bake, *, shards: str, ranks: Ranks, step: int) -> None:

@@ -17,40 +17,22 @@ from torch import nn
 
 from mixbake.errors import PlanDiffers, Stopped, UsageError
 from mixbake.storage.lock import FolderLock
-from mixbake.storage.opened import Bake
 from mixbake.storage.plan import spell_worth
 from mixbake.storage.store import remove_leftovers
-from mixbake.stream.follow import first_bake
 from mixbake.stream.loader import ShardLoader
-from mixbake.stream.remote import open_shelf
+from mixbake.train.asked import Settled
 from mixbake.train.checkpoint import load_checkpoint, read_about
 from mixbake.train.loop import Batches, Parts, Progress, Show, fit
 from mixbake.train.losses import class_weights
 from mixbake.train.networks.catalog import build_network
 from mixbake.train.networks.weights import load_weights
 from mixbake.train.ranks import Ranks, joined
-from mixbake.train.records import Metrics, begin_run, note_start, require_same, stored_settings
+from mixbake.train.records import Metrics, begin_run, note_start
 from mixbake.train.schedules import Schedule
-from mixbake.train.settings import TrainSettings, read_toml, resolve, settings_of
+from mixbake.train.settings import TrainSettings
 from mixbake.train.validation import LabelledPictures, Validation
 
-FOLLOW_SECONDS = 600.0
-AUTO_RECIPE = {True: "cifar", False: "imagenet"}
-"""By whether the bake's pictures have up to 64 px."""
 _RESIDENT: Mapping[str, bool | str] = {"auto": "auto", "always": True, "never": False}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the user wants. given: settings named by hand; out: the run folder; grow: use what the bake has gained."""
-
-    shards: str
-    out: Path | None = None
-    recipe: str = "auto"
-    config: Path | None = None
-    given: Mapping[str, Any]
-    resume: bool = False
-    grow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +51,13 @@ class Trained:
         return {**asdict(self), "run": str(self.run)}
 
 
-def train(asked: Asked, show: Show) -> Trained | None:
+def train(settled: Settled, show: Show) -> Trained | None:
     """Begin a run, or resume it, and train to its end; the result, to the first of several processes.
 
     Raises UsageError, PlanDiffers, Damage before the first step; Stopped, saved, when a signal asks for an end.
     """
-    bake = open_bake(asked)
+    asked, settings = settled.asked, settled.settings
     run = asked.out or default_run(asked.shards)
-    recipe, settings = settle(asked, bake)
-    require_a_step(settings, bake)
-    require_views(settings, bake)
     with (
         joined(settings.device, batch_size=settings.batch_size) as ranks,
         closing(open_loader(asked.shards, settings, ranks)) as loader,
@@ -87,65 +66,23 @@ def train(asked: Asked, show: Show) -> Trained | None:
         parts = prepare(settings, ranks, loader, show if ranks.first else Silence(), weights=not asked.resume)
         parts = replace(parts, run=run)
         progress = _restore(parts, loader, run, grow=asked.grow) if asked.resume else Progress()
-        if ranks.first:
-            if not asked.resume:
-                begin_run(run, settings, recipe)
-            held.enter_context(FolderLock(run))
-            remove_leftovers(run)
-            note_start(run, loader.bake, shards=asked.shards, ranks=ranks, step=progress.step)
-            metrics = Metrics(run, step=progress.step, tensorboard=settings.tensorboard)
-            parts = replace(parts, metrics=metrics)
-        ranks.wait_for_all()
+        with ranks.first_alone():
+            if ranks.first:
+                if not asked.resume:
+                    begin_run(run, settings, settled.recipe)
+                held.enter_context(FolderLock(run))
+                remove_leftovers(run)
+                note_start(run, loader.bake, shards=asked.shards, ranks=ranks, step=progress.step)
+                metrics = Metrics(run, step=progress.step, tensorboard=settings.tensorboard)
+                parts = replace(parts, metrics=metrics)
         _say_uses(parts, loader)
         trained = _trained(parts, loader, progress, run)
         return trained if ranks.first else None
 
 
-def open_bake(asked: Asked) -> Bake:
-    """The bake as it is now; with `follow`, as soon as there is one."""
-    shelf = open_shelf(asked.shards)
-    return first_bake(shelf, FOLLOW_SECONDS) if asked.given.get("follow") else Bake.open(shelf)
-
-
 def default_run(shards: str) -> Path:
     """`runs/<bake>-<time>`."""
     return Path("runs") / f"{shards.rstrip('/').rsplit('/', 1)[-1]}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def settle(asked: Asked, bake: Bake) -> tuple[str, TrainSettings]:
-    """Recipe and settings: a new run's, or of one that is resumed those it was begun with, but for the free ones."""
-    if asked.resume:
-        if asked.out is None:
-            raise UsageError("--resume needs the run to go on with: name it with --out")
-        if asked.recipe != "auto":
-            raise UsageError("--resume keeps the run's recipe: leave --recipe out")
-        recipe, stored = stored_settings(asked.out)
-        origin = str(asked.config or asked.out)
-        changes = {**(read_toml(asked.config) if asked.config else {}), **asked.given}
-        before = settings_of(stored, origin=str(asked.out))
-        settings = settings_of({**stored, **changes}, origin=origin)
-        require_same(asked.out, before, settings)
-        return recipe, settings
-    recipe = AUTO_RECIPE[bake.plan.size <= 64] if asked.recipe == "auto" else asked.recipe
-    return recipe, resolve(recipe, config=asked.config, given=asked.given)
-
-
-def require_a_step(settings: TrainSettings, bake: Bake) -> None:
-    """Raise UsageError when a pass over the bake would be no batch long."""
-    if settings.batch_size > len(bake.images):
-        raise UsageError(
-            f"a batch of {settings.batch_size} is more than the {len(bake.images):,} images of the bake: "
-            "take a smaller --batch-size"
-        )
-
-
-def require_views(settings: TrainSettings, bake: Bake) -> None:
-    """Raise UsageError when the bake has not the views that the loss needs."""
-    if settings.loss == "jsd" and bake.plan.views != "jsd":
-        raise UsageError(
-            f"--loss jsd needs aligned variants, and the bake has views {bake.plan.views}: bake with --views jsd, "
-            "or take --loss cross_entropy"
-        )
 
 
 def open_loader(shards: str, settings: TrainSettings, ranks: Ranks) -> ShardLoader:

@@ -9,7 +9,8 @@ from small import bake
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
-from mixbake.train.run import Asked, Trained, train  # noqa: E402 - torch must be there
+from mixbake.train.asked import Asked, settle  # noqa: E402 - torch must be there
+from mixbake.train.run import Trained, train  # noqa: E402 - torch must be there
 
 SIDE, IMAGES, WORTH = 16, 40, 3
 
@@ -84,6 +85,6 @@ def trained(tmp_path: Path, told: Told) -> Callable[..., Trained]:
 
     def run(shards: Path, out: str = "run", *, resume: bool = False, **given: Any) -> Trained:
         usual = {} if resume else {"model": "wrn10_1", "epochs": 3, "batch_size": 10, "device": "cpu", "log_every": 2}
-        return train(Asked(shards=str(shards), out=tmp_path / out, resume=resume, given=usual | given), told)
+        return train(settle(Asked(shards=str(shards), out=tmp_path / out, resume=resume, given=usual | given)), told)
 
     return run

@@ -69,6 +69,16 @@ def test_two_ranks_are_one_to_a_network_without_batch_statistics(
 
 
 @pytest.mark.slow
+def test_what_the_first_process_refuses_ends_all(torchrun: Torchrun, tiny_bake: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("something else")
+    flags = ("--batch-size", 10, "--device", "cpu")
+    said = torchrun(2, "-m", "mixbake", "train", tiny_bake, "--out", tmp_path, *flags, code=1)
+    assert f"{tmp_path} is not empty" in said
+    assert "mixbake: the first process could not begin" in said
+    assert "mixbake/train/run.py" not in said
+
+
+@pytest.mark.slow
 def test_two_ranks_stop_together_and_go_on_as_one_or_two(
     torchrun: Torchrun, mixbake: Any, tiny_bake: Path, tmp_path: Path
 ) -> None:

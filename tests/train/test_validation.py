@@ -113,6 +113,14 @@ def test_small_pictures_fill_the_size(height: int, width: int) -> None:
     assert np.array_equal(centre(image, 32), np.asarray(expected))
 
 
+def test_a_finished_run_that_is_resumed_with_pictures_is_measured(
+    trained: Callable[..., Any], tiny_bake: Path, tiny_images: Path
+) -> None:
+    assert trained(tiny_bake).accuracy is None
+    measured = trained(tiny_bake, resume=True, val=str(tiny_images)).accuracy
+    assert measured == trained(tiny_bake, out="again", val=str(tiny_images)).accuracy
+
+
 def test_accuracy_of_a_bakes_own_source(trained: Callable[..., Any], tiny_bake: Path, tiny_images: Path) -> None:
     done = trained(tiny_bake, epochs=1, val=str(tiny_images), val_batch_size=9)
     assert done.accuracy is not None
