@@ -36,13 +36,13 @@ from mixbake.data.pictures import PictureSet, open_pictures, prepare
 from mixbake.data.sources import open_source
 from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
+from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
 from mixbake.storage.index import IMAGES_SCHEMA
 from mixbake.storage.opened import Bake, StoredFile
 from mixbake.storage.plan import Plan, mixing_path
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import read_json, retrying, sha256_file
-from mixbake.stream.reader import DECODERS, UNREADABLE
 
 Bytes = NDArray[np.uint8]
 KEY = re.compile(r"([0-9]{8,9})-(c?)([0-9]{4,9})")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mixbake.audit.catalog import Catalog, Rows
-from mixbake.audit.crops import find_crops
 from mixbake.audit.faults import plain
 from mixbake.audit.samples import Record, read_records
 from mixbake.audit.sheets import Shown, draw_png, write_page
@@ -46,6 +45,8 @@ def write_sample(catalog: Catalog, rows: Rows, out: Path, *, title: Sequence[str
     if kind == ".tar":
         _write_tar(catalog, rows, out)
     elif kind in SHEETS:
+        from mixbake.audit.crops import find_crops  # noqa: PLC0415 - brings the renderer, and that its compiler
+
         records = list(read_records(catalog, rows))
         crops = find_crops(catalog, records, source)
         shown = [Shown(record=record, crop=crops.get(record.key)) for record in records]

@@ -19,10 +19,10 @@ from mixbake.audit.catalog import Catalog, Rows
 from mixbake.audit.faults import plain
 from mixbake.errors import Damage
 from mixbake.storage import tar
+from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.index import SCHEMA
 from mixbake.storage.opened import RESTORE, Bake, StoredFile, describe_size
 from mixbake.storage.store import retrying
-from mixbake.stream.reader import DECODERS, UNREADABLE
 
 Bytes = NDArray[np.uint8]
 Row = Mapping[str, Any]

@@ -22,12 +22,12 @@ from mixbake.audit.promises import Promises, open_table
 from mixbake.audit.scribe import Lines, Page, Records, Scribe, compare_rows, differences, stated_size
 from mixbake.errors import Damage
 from mixbake.storage import codecs, tar
+from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.index import SCHEMA
 from mixbake.storage.plan import Plan, shard_path
 from mixbake.storage.receipt import Receipt, ShardReceipt
 from mixbake.storage.sizes import HEADER_BYTES, sizes_path
 from mixbake.storage.store import retrying, sha256_file
-from mixbake.stream.reader import DECODERS, UNREADABLE
 
 Bytes = NDArray[np.uint8]
 ROWS = {True: 4096, False: 256}

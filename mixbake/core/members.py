@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.kernels import text
 from mixbake.core.kernels.codes import MAX_ARGS
 from mixbake.core.programs import Programs
 
@@ -63,6 +62,8 @@ def member_length(
 
 def write_members(table: Programs, which: NDArray[np.int64], labels: Labels, length: int) -> Members:
     """JSON of every row; which: int64[n], the row's image in `labels`."""
+    from mixbake.core.kernels import text  # noqa: PLC0415 - whoever only reads bakes need not wait for the compiler
+
     quoted = {name: json.dumps(name) for name in set(labels.classes)}
     pairs = zip(labels.classes, labels.sources, strict=True)
     parts = [part.encode() for name, source in pairs for part in (quoted[name], json.dumps(source))]

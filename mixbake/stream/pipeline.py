@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from mixbake.core import rng
 from mixbake.errors import MissingExtra, UsageError
 from mixbake.storage import tar
+from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.opened import Bake, StoredFile, describe_size
 from mixbake.storage.plan import Plan
 from mixbake.stream.dataset import SharedPass, open_bake
 from mixbake.stream.maps import map_file
-from mixbake.stream.reader import DECODERS, UNREADABLE, Fault, damage
+from mixbake.stream.reader import Fault, damage
 from mixbake.stream.remote import open_shelf
 
 try:

@@ -16,11 +16,12 @@ from PIL import Image
 from small import Key, bake, pixels, stored
 
 from mixbake.data.demo import draw_demo
+from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.opened import Bake
 from mixbake.storage.shelf import LocalShelf
 from mixbake.stream.gather import mirror, normalise
 from mixbake.stream.maps import map_file
-from mixbake.stream.reader import DECODERS, UNREADABLE, Reader
+from mixbake.stream.reader import Reader
 
 CODECS = ["png", "jpeg", "webp", "raw"]
 SIDE = 24
