@@ -19,6 +19,7 @@ def small_bake(tmp_path: Path, mixbake: Any, own_images: Path, picture_folder: P
 BRIEF = ("--seconds", "0.05", "--rounds", "1", "--batch-size", "8")
 
 
+@pytest.mark.slow
 def test_all_three_ways_are_measured(small_bake: Path, mixbake: Any) -> None:
     outcome = mixbake("bench", small_bake, *BRIEF, "--json")
     measured = json.loads(outcome.out)

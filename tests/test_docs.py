@@ -272,6 +272,7 @@ def test_the_example_of_looking_into_a_bake_runs(demo_folder: Path) -> None:
     assert sides.endswith("(32, 32, 3)\n")
 
 
+@pytest.mark.slow
 def test_the_example_of_other_loaders_runs(demo_folder: Path) -> None:
     pytest.importorskip("torch")
     printed = python_in(demo_folder, "-c", blocks(README, "python")[1])
@@ -286,6 +287,7 @@ def test_the_arguments_of_the_loader_are_all_explained() -> None:
     assert explained == set(inspect.signature(ShardLoader).parameters) - {"path"}
 
 
+@pytest.mark.slow
 def test_the_training_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("torch")
     example = blocks(README, "python")[0]

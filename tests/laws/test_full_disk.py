@@ -96,7 +96,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     yield from mounted(tmp_path / "read-only", "size=256k,ro")
 
 
-@pytest.mark.parametrize("out", ["", "new", "new/deeper"])
+@pytest.mark.parametrize("out", ["", pytest.param("new", marks=pytest.mark.slow), "new/deeper"])
 def test_a_read_only_folder_is_refused_with_advice(
     read_only: Path, mixbake: Any, image_folder: Path, picture_folder: Path, out: str
 ) -> None:

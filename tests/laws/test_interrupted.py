@@ -101,6 +101,7 @@ def test_killing_a_worker_changes_nothing(
     assert not leftovers(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("after", "pause"), MOMENTS)
 def test_killing_the_build_leaves_no_writer_and_a_rerun_ends_it(
     tmp_path: Path,
@@ -141,7 +142,9 @@ def _open_below(out: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_stopped_build_says_how_to_resume(
     tmp_path: Path,
     start: Start,

@@ -53,7 +53,7 @@ def weights(run: Path) -> bytes:
     ("sent", "code", "extra"),
     [
         (signal.SIGTERM, 143, ()),
-        (signal.SIGINT, 130, ("--mix", "cutmix")),
+        pytest.param(signal.SIGINT, 130, ("--mix", "cutmix"), marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, -9, ("--save-seconds", 0), marks=pytest.mark.slow),
     ],
     ids=["SIGTERM", "SIGINT", "SIGKILL"],
@@ -135,6 +135,7 @@ def test_a_damaged_checkpoint_is_named(trained: Any, tiny_bake: Path, tmp_path: 
         trained(tiny_bake, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grow", [False, True])
 def test_a_grown_bake_is_used_only_when_asked(
     mixbake: Any, tiny_images: Path, picture_folder: Path, tmp_path: Path, grow: bool

@@ -261,6 +261,7 @@ class TestSettings:
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_the_list_names_every_recipe_with_its_source(self, mixbake: Any) -> None:
         done = mixbake("train", "--list")
         assert done.code == 0
@@ -269,6 +270,7 @@ class TestCommand:
             assert recipe.source in done.out
         assert "wrn<depth>_<width>" in done.out
 
+    @pytest.mark.slow
     def test_a_dry_run_writes_nothing(self, mixbake: Any, tiny_bake: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         flags = ("--model", "wrn10_1", "--batch-size", 10, "--epochs", 7, "--device", "cpu")
