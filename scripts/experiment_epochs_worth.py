@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--val", required=True, help="pictures to measure on")
     parser.add_argument("--mixing", default="fractals", help="mixing set")
     parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--worth", type=int, nargs="+", default=[1, 2, 5, 10], help="epochs' worth, beside fresh")
+    parser.add_argument("--worth", type=int, nargs="*", default=[1, 2, 5, 10], help="epochs' worth, beside fresh")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="wrn16_1")

@@ -198,8 +198,8 @@ def test_a_forged_index_is_named(
 
 
 def test_rows_need_neither_duckdb_nor_torch_nor_a_compiler(python: Callable[..., Any], out: Path) -> None:
-    code = "import sys, mixbake.audit; bake = mixbake.audit.open(sys.argv[1]); bake.info(); bake.sample(3); print(*sys.modules)"
-    done = python(code, out)
+    code = "import sys, mixbake.audit; bake = mixbake.audit.open(sys.argv[1]); bake.info(); bake.sample(3)"
+    done = python(f"{code}; print(*sys.modules)", out)
     assert done.code == 0, done.err
     assert not {"duckdb", "torch", "numba"} & set(done.out.split())
     assert "pyarrow" in done.out.split()
