@@ -72,6 +72,7 @@ def test_what_a_pair_shares_counts_once(tmp_path: Path, picture_folder: Path) ->
     assert tests["picture"].n == tests["picture hflip"].n == len(mixed)
     assert tests["flip"].n == tests["crop left"].n == 400 * 2
     assert tests["layer"].n == 400 * 2 * 2
+    assert tests["layer of two numbers"].n == 400 * 2
     both = sum(text["picture"] is not None for text in texts) - len(mixed)
     assert tests["picture, shared"].n == both > 0
 
