@@ -96,7 +96,7 @@ def look_into(bake: Bake) -> Contents:
         digest=bake.digest,
         plan_digest=bake.plan_digest,
         plan=asdict(plan),
-        given=_given(bake),
+        given=given_of(bake),
         worth=bake.epochs_worth,
         images=len(bake.images),
         skipped=plan.baked - len(bake.images),
@@ -187,7 +187,7 @@ def _completeness(contents: Contents) -> list[str]:
     return [f"INCOMPLETE: {len(contents.missing):,} of {contents.files:,}", *listed]
 
 
-def _given(bake: Bake) -> dict[str, Any]:
+def given_of(bake: Bake) -> dict[str, Any]:
     """What the user wrote, as manifest.json has it; opening the bake has compared and parsed that file."""
     given = json.loads(bake.shelf.read("manifest.json")).get("given")
     return dict(given) if isinstance(given, dict) else {}

@@ -1,4 +1,4 @@
-"""Commands that look into bakes: what is in them."""
+"""Commands that look into bakes: what is in them, what in one is not in another."""
 
 import json
 from pathlib import Path
@@ -61,3 +61,34 @@ def sample(
         typer.echo(f"{len(rows):,} variants in {output}")
     if len(rows) < count:
         typer.echo(f"only {len(rows):,} variants were found", err=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="The folder of a finished bake.")],
+    b: Annotated[Path, typer.Argument(help="The folder of another one.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw variants of both side by side: a new .png or .html.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many variants the sheet shows.")] = 8,
+    seed: Seed = 0,
+    source: Annotated[
+        str | None, typer.Option("--source", help="The images that both were made of, if they moved.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two bakes: plans, what was drawn how often, variants of the same image and number."""
+    from mixbake import audit  # noqa: PLC0415 - quick --help
+    from mixbake.audit.beside import check_output, explain, write_strips  # noqa: PLC0415
+    from mixbake.audit.compare import compare as run_compare  # noqa: PLC0415
+
+    if source is not None and output is None:
+        raise UsageError("--source is for the crops on a sheet: name one with -o, as in -o sheet.html")
+    if output is not None:
+        check_output(output)
+    ours, theirs = audit.open(a).catalog, audit.open(b).catalog
+    found = run_compare(ours, theirs, seed=seed)
+    typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
+    if output is not None:
+        shown = write_strips(ours, theirs, found, output, count=count, source=source)
+        typer.echo(f"{shown:,} variants of both in {output}", err=True)
