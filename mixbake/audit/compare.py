@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog, Rows, first_entries
 from mixbake.audit.choice import choose
-from mixbake.audit.contents import given_of
 from mixbake.audit.faults import plain
 from mixbake.audit.samples import Record, read_records
 from mixbake.audit.schema import read_strictly
 from mixbake.errors import Damage, UsageError
 from mixbake.storage.finish import known_images
 from mixbake.storage.opened import Bake
-from mixbake.storage.plan import differing_fields
+from mixbake.storage.plan import differing_fields, given_in
 
 SAMPLE = 500
 """Variants whose crops and pixels are compared."""
@@ -228,7 +227,7 @@ def _side(catalog: Catalog) -> Side:
         worth=bake.epochs_worth,
         images=len(bake.images),
         variants=len(_mixes(catalog)),
-        given=given_of(bake),
+        given=given_in(bake.shelf.read("manifest.json")),
     )
 
 

@@ -5,6 +5,7 @@ it; two plans are the same exactly when their fields are.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -150,6 +151,12 @@ def block_images(baked: int, *, size: int, codec: str, member_bytes: int) -> int
 def manifest(plan: Plan, *, given: Mapping[str, Any]) -> dict[str, Any]:
     """The document of manifest.json; `given` is what the user wrote, recorded and not compared."""
     return {"format": FORMAT, "plan": asdict(plan), "given": dict(given)}
+
+
+def given_in(text: bytes) -> dict[str, Any]:
+    """What the user wrote, in a manifest.json that has been parsed before."""
+    given = json.loads(text).get("given")
+    return dict(given) if isinstance(given, dict) else {}
 
 
 def plan_of(document: Any) -> Plan:
