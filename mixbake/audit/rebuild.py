@@ -215,7 +215,7 @@ def _open_source(bake: _Bake, spec: str | None) -> tuple[Source, Listing]:
     spec = spec or given_in((bake.out / "manifest.json").read_bytes()).get("source")
     if not isinstance(spec, str):
         raise PlanDiffers("the bake does not say where its source is: say it with --source")
-    source, listing = open_given_source(spec)
+    source, listing = open_given_source(spec, bake.plan)
     if source_digest(listing) != bake.plan.source:
         raise PlanDiffers(f"{plain(spec)} is not the source that was baked: say with --source where that is")
     return source, listing

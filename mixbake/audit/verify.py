@@ -192,7 +192,7 @@ def _compare_source(promises: Promises, spec: str, differing: list[str], progres
     plan, images = promises.plan, promises.images
     if plan is None or images is None:
         return 0
-    source, listing = open_given_source(spec)
+    source, listing = open_given_source(spec, plan)
     if source_digest(listing) != plan.source:
         old, new = (
             dict(zip(images.paths, images.bytes.tolist(), strict=True)),

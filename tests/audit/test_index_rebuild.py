@@ -83,6 +83,19 @@ def test_several_ranges_and_skipped_images_come_back(
     assert pq.read_table(out / "images.parquet").to_pylist() == rows
 
 
+def test_a_bake_of_some_classes_needs_no_list_of_them(
+    command: Any, tmp_path: Path, own_images: Path, picture_folder: Path
+) -> None:
+    (tmp_path / "classes.txt").write_text("cedar\nash\n")
+    out = tmp_path / "out"
+    bake(own_images, out, picture_folder, classes=tmp_path / "classes.txt")
+    before = hashes(out)
+    (out / "images.parquet").unlink()
+    assert rebuild(out).whole
+    assert hashes(out) == before
+    assert command("verify", out, "--source", own_images, "--replay", 3).code == 0
+
+
 @pytest.fixture
 def other_writer(bakes: Bakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """As another version of pyarrow: the same rows in other bytes than those of `bakes`."""
