@@ -77,6 +77,9 @@ class TestTimm:
     def test_counts_are_those_of_the_tars(self, command: Any, own: Path) -> None:
         assert command("export", own, "--timm").code == 0
         document = json.loads((own / "_info.json").read_bytes())
+        numbers = {name: split["num_samples"] for name, split in document["splits"].items()}
+        one = dict.fromkeys(("v000", "v001", "clean_v000", "clean_v001"), 450)
+        assert numbers == {"train": 900, "clean": 900, **one}
         for split in document["splits"].values():
             assert sum(split["shard_lengths"]) == split["num_samples"]
             assert all((own / name).is_file() for name in split["filenames"])
