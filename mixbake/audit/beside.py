@@ -6,7 +6,6 @@ are made harmless where they are shown.
 
 import html
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.compare import Comparison, Side, Test, document_of, find_pairs, has_same_crop, sample_pairs
+from mixbake.audit.contents import packed
 from mixbake.audit.crops import find_crops
 from mixbake.audit.faults import plain
 from mixbake.audit.samples import Record, read_records
@@ -97,7 +97,7 @@ def _agreements(found: Comparison) -> Iterator[str]:
     ):
         yield f"{name:10} {counted}: equal are"
         told = [f"{SAID[one.what]} {one.share:.1%}" for one in group if one.share is not None]
-        yield from (f"{'':10} {line}" for line in textwrap.wrap(", ".join(told) or "none to compare", WIDTH - 11))
+        yield from (f"{'':10} {line}" for line in packed(told or ["none to compare"], WIDTH - 11))
 
 
 def _table(found: Comparison) -> Iterator[str]:

@@ -122,16 +122,16 @@ def explain(contents: Contents) -> str:
     """The contents as lines for a terminal."""
     lines: list[str] = []
     for name, value in _facts(contents):
-        first, *rest = _packed([plain(item) for item in value])
+        first, *rest = packed([plain(item) for item in value], WIDTH - 13)
         lines += [f"{name:12} {first}", *(f"{'':13}{line}" for line in rest)]
     return "\n".join(lines)
 
 
-def _packed(items: Sequence[str]) -> list[str]:
-    """Items with commas between them, as many a line as fit; none is cut."""
+def packed(items: Sequence[str], width: int) -> list[str]:
+    """Items with commas between them, as many a line of that width as fit; none is cut."""
     lines = [items[0]]
     for item in items[1:]:
-        if len(lines[-1]) + len(item) + 3 > WIDTH - 13:
+        if len(lines[-1]) + len(item) + 3 > width:
             lines[-1] += ","
             lines.append(item)
         else:
