@@ -100,7 +100,7 @@ class Levels:
 class Agreement:
     """Of how many variants of one image and number something is equal in both bakes.
 
-    what: source, label, flip, layer, op, blend, of all that both have; picture, of those that mix with one in both;
+    what: class, flip, layer, op, blend, of all that both have; picture, of those that mix with one in both;
     crop, window (of the mixing picture), pixels, of the sample.
     """
 
@@ -119,7 +119,7 @@ class Comparison:
     """Two bakes compared.
 
     same_source: whether the lists of images are equal; other_images: baked in both with other bytes, though.
-    same_plan: also the environment. pairs: variants of one key in both, clean crops left out; sampled: of them.
+    same_environment: of all that baked. pairs: variants of one key in both, clean crops left out; sampled: of them.
     """
 
     a: Side
@@ -331,15 +331,15 @@ def _of_all(columns: tuple[dict[str, Any], dict[str, Any]], a: Catalog, b: Catal
     for catalog, side, rows in zip((a, b), columns, (pairs.a, pairs.b), strict=True):
         # `side` has no clean crops: rows there are numbered among the rest.
         places = pa.array(np.searchsorted(_mixes(catalog), rows))
-        sides.append({name: _plain(column.take(places)) for name, column in side.items() if name != "level"})
-    equal = {name: _equal(sides[0][name], sides[1][name]) for name in sides[0]}
+        sides.append({name: _texts(column.take(places)) for name, column in side.items() if name != "level"})
+    equal = {name: _truths(pc.equal(sides[0][name], sides[1][name])) for name in sides[0]}
     found = [
         Agreement(what=name, equal=int(equal[name].sum()), of=len(pairs))
         for name in ("class", "flip", "layer", "op", "blend")
     ]
     if a.bake.plan.mixing is None or a.bake.plan.mixing != b.bake.plan.mixing:
         return found
-    both = (sides[0]["picture"] != _NOTHING) & (sides[1]["picture"] != _NOTHING)
+    both = _truths(pc.not_equal(sides[0]["picture"], _NOTHING)) & _truths(pc.not_equal(sides[1]["picture"], _NOTHING))
     same = both & equal["picture"] & equal["picture_hflip"] & equal["picture_vflip"]
     return [*found, Agreement(what="picture", equal=int(same.sum()), of=int(both.sum()))]
 
@@ -347,14 +347,14 @@ def _of_all(columns: tuple[dict[str, Any], dict[str, Any]], a: Catalog, b: Catal
 _NOTHING = "-"
 
 
-def _plain(column: Any) -> NDArray[np.object_]:
-    """The column's values as texts; nulls are a value like any other."""
-    texts: NDArray[np.object_] = column.cast(pa.string()).fill_null(_NOTHING).to_numpy(zero_copy_only=False)
-    return texts
+def _texts(column: Any) -> Any:
+    """The column's values as texts, in pyarrow; nulls are a value like any other."""
+    return column.cast(pa.string()).fill_null(_NOTHING)
 
 
-def _equal(a: NDArray[np.object_], b: NDArray[np.object_]) -> NDArray[np.bool_]:
-    return np.asarray(a == b, np.bool_)
+def _truths(column: Any) -> NDArray[np.bool_]:
+    truths: NDArray[np.bool_] = column.to_numpy()
+    return truths
 
 
 def _of_sample(a: Catalog, b: Catalog, chosen: Pairs) -> list[Agreement]:
