@@ -1,11 +1,11 @@
-"""A bake as Python sees it: rows by SQL, samples, pictures.
+"""A bake as Python sees it: rows by SQL, samples, pictures; made again, verified, compared.
 
 Rule: what a method returns is pyarrow's or numpy's own; `.to_pandas()` of a Table is a data frame.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from mixbake.errors import UsageError
 from mixbake.storage.opened import Bake
 from mixbake.storage.shelf import LocalShelf
 
+if TYPE_CHECKING:
+    from mixbake.audit.compare import Comparison
+    from mixbake.audit.faults import Verified
+    from mixbake.audit.replay import Replay, Replayer
+
 
 class Audited:
     """A finished bake, open for questions; from `mixbake.audit.open`.
@@ -27,8 +32,10 @@ class Audited:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.bake = Bake.open(LocalShelf(Path(path)))
+        self.path = Path(path)
+        self.bake = Bake.open(LocalShelf(self.path))
         self.catalog = Catalog(self.bake)
+        self._replayers: dict[tuple[str | None, str | None], Replayer] = {}
 
     def info(self) -> Contents:
         """What the bake holds, counted. Raises Damage naming an index that cannot be used."""
@@ -76,6 +83,38 @@ class Audited:
 
         rows = np.array([self._row(key)], np.int64)
         return next(read_records(self.catalog, rows)).pixels
+
+    def replay(self, key: str, source: str | None = None, mixing_set: str | None = None) -> "Replay":
+        """A variant made again: `.equal`, `.stored`, `.rendered`, `.variant` and more, see `audit.replay.Replay`.
+
+        key: as for `picture`. source: where its image is, by default where the build found it. mixing_set: pictures
+        to prepare anew instead of the bake's own. A difference is no error: see `.good` and `require_equal()`. Raises
+        UsageError for an unknown key, PlanDiffers for another source or mixing set, Damage for what is no whole record.
+        """
+        from mixbake.audit.replay import Replayer  # noqa: PLC0415 - brings renderers, which rows do without
+
+        given = source, mixing_set
+        if given not in self._replayers:
+            self._replayers[given] = Replayer(self.bake, self.path, source=source, mixing_set=mixing_set)
+        replayer = self._replayers[given]
+        return replayer.replay(*replayer.find(key))
+
+    def verify(
+        self, *, full: bool = False, decode: bool = False, replay: int = 0, source: str | None = None
+    ) -> "Verified":
+        """What `mixbake verify` finds: `.intact`, `.faults`, ... of `audit.faults.Verified`; damage is not raised.
+
+        full: every byte; decode: every picture, too; replay: variants to render again; source: images to compare.
+        """
+        from mixbake.audit.verify import Checks, verify  # noqa: PLC0415 - as above
+
+        return verify(self.path, Checks(full=full, decode=decode, replay=replay, source=source))
+
+    def compare(self, other: "Audited", *, seed: int = 0) -> "Comparison":
+        """In what this bake, a, and another one, b, differ: an `audit.compare.Comparison`. seed: of its sample."""
+        from mixbake.audit.compare import compare  # noqa: PLC0415 - as above
+
+        return compare(self.catalog, other.catalog, seed=seed)
 
     def _row(self, key: str) -> int:
         image, _, number = key.partition("-")

@@ -130,7 +130,7 @@ class Catalog:
         schema = pa.schema([SCHEMA.field(name) for name in stored])
         table = pa.concat_tables(pieces or [schema.empty_table()]).unify_dictionaries()
         if "blend" in names:
-            table = table.append_column("blend", _first(table["blends"]))
+            table = table.append_column("blend", first_entries(table["blends"]))
         return table.select(list(names))
 
     def checked(self, rows: Rows, names: Sequence[str]) -> Any:
@@ -194,9 +194,9 @@ def check_columns(names: Sequence[str]) -> None:
         raise UsageError(f"there is no column {plain(odd[0])!r}: choose from {', '.join(COLUMNS)}")
 
 
-def _first(lists: Any) -> Any:
-    """The first entry of each list, null where there is none."""
-    return pa.chunked_array([_first_of(chunk) for chunk in lists.chunks], SCHEMA.field("op").type)
+def first_entries(lists: Any) -> Any:
+    """The first entry of each list of a column, null where there is none."""
+    return pa.chunked_array([_first_of(chunk) for chunk in lists.chunks], lists.type.value_type)
 
 
 def _first_of(lists: Any) -> Any:

@@ -3,7 +3,6 @@
 Rule: counted from what is stored, the indexes and receipts; nothing is estimated, and no shard is read.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.storage.opened import Bake, describe_size
-from mixbake.storage.plan import FLIP_WORDS, spell_worth
+from mixbake.storage.plan import FLIP_WORDS, given_in, spell_worth
 
 WIDTH = 100
 MOST_MISSING = 3
@@ -96,7 +95,7 @@ def look_into(bake: Bake) -> Contents:
         digest=bake.digest,
         plan_digest=bake.plan_digest,
         plan=asdict(plan),
-        given=_given(bake),
+        given=given_in(bake.shelf.read("manifest.json")),
         worth=bake.epochs_worth,
         images=len(bake.images),
         skipped=plan.baked - len(bake.images),
@@ -123,16 +122,16 @@ def explain(contents: Contents) -> str:
     """The contents as lines for a terminal."""
     lines: list[str] = []
     for name, value in _facts(contents):
-        first, *rest = _packed([plain(item) for item in value])
+        first, *rest = packed([plain(item) for item in value], WIDTH - 13)
         lines += [f"{name:12} {first}", *(f"{'':13}{line}" for line in rest)]
     return "\n".join(lines)
 
 
-def _packed(items: Sequence[str]) -> list[str]:
-    """Items with commas between them, as many a line as fit; none is cut."""
+def packed(items: Sequence[str], width: int) -> list[str]:
+    """Items with commas between them, as many a line of that width as fit; none is cut."""
     lines = [items[0]]
     for item in items[1:]:
-        if len(lines[-1]) + len(item) + 3 > WIDTH - 13:
+        if len(lines[-1]) + len(item) + 3 > width:
             lines[-1] += ","
             lines.append(item)
         else:
@@ -185,12 +184,6 @@ def _completeness(contents: Contents) -> list[str]:
     more = len(contents.missing) - MOST_MISSING
     listed = [*contents.missing[:MOST_MISSING], *([f"and {more:,} more"] if more > 0 else [])]
     return [f"INCOMPLETE: {len(contents.missing):,} of {contents.files:,}", *listed]
-
-
-def _given(bake: Bake) -> dict[str, Any]:
-    """What the user wrote, as manifest.json has it; opening the bake has compared and parsed that file."""
-    given = json.loads(bake.shelf.read("manifest.json")).get("given")
-    return dict(given) if isinstance(given, dict) else {}
 
 
 def _codes(column: Any) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ baked; where there is neither, none is shown.
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mixbake.audit.samples import Record, read_records
 from mixbake.core import render
 from mixbake.core.variant import from_json
 from mixbake.data.decode import decode
-from mixbake.data.sources import open_source
+from mixbake.data.sources import look_up, open_source
 from mixbake.errors import Damage, DecodeError, PlanDiffers, UsageError
 from mixbake.storage.plan import Plan
 from mixbake.storage.store import retrying
@@ -47,15 +48,13 @@ def _stored(catalog: Catalog, mixes: Sequence[Record]) -> dict[str, Bytes]:
 
 
 def _cut(plan: Plan, mixes: Sequence[Record], spec: str) -> dict[str, Bytes]:
-    source = open_source(spec)
-    listing = source.scan()
-    rows = {path: row for row, path in enumerate(listing.paths)}
+    find = look_up(open_source(spec))
     crops = {}
     for record in mixes:
         path, sha256 = record.row["source"], record.row["source_sha256"]
-        if path not in rows:
+        data: bytes | Bytes | None = retrying(partial(find, path), Path(path))
+        if data is None:
             raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
-        data = retrying(lambda path=path: source.read(listing.entry(rows[path])), Path(path))  # type: ignore[misc]  # bound now
         if hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest() != sha256:
             raise PlanDiffers(
                 f"{plain(path)} in {plain(spec)} is not the image that was baked: restore it, or leave out --source"

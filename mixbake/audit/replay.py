@@ -13,7 +13,8 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,17 @@ from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.variant import Variant, from_json, schema
 from mixbake.data.decode import decode
+from mixbake.data.folder import FolderSource
 from mixbake.data.listing import Listing, Source
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
-from mixbake.data.sources import open_source
+from mixbake.data.sources import Lookup, look_up, open_source
 from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
 from mixbake.storage.index import IMAGES_SCHEMA
 from mixbake.storage.opened import Bake, StoredFile
-from mixbake.storage.plan import Plan, mixing_path
+from mixbake.storage.plan import Plan, mixing_path, source_digest
 from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import read_json, retrying, sha256_file
 
@@ -252,25 +254,27 @@ class Replayer:
         return {number: (source, sha256) for number, source, sha256 in zip(*columns, strict=True)}
 
     @cached_property
-    def _source(self) -> tuple[Source, Listing, dict[str, int]]:
+    def _source(self) -> tuple[str, Lookup]:
         given = read_json(self._out / "manifest.json").get("given")
         spec = self._source_spec or (given.get("source") if isinstance(given, dict) else None)
         if not isinstance(spec, str):
             raise PlanDiffers("the bake does not say where its source is: say it with --source")
-        source, listing = open_given_source(spec)
-        return source, listing, {path: row for row, path in enumerate(listing.paths)}
+        try:
+            return spec, look_up(open_source(spec))
+        except UsageError as error:
+            raise _unopened(spec, error) from error
 
     def _image(self, path: str, sha256: str) -> Bytes:
         """Pixels of the source image of that path, whose bytes have that SHA-256 (hex)."""
-        source, listing, rows = self._source
-        if path not in rows:
-            raise PlanDiffers(f"{path} is not in {listing.spec}: say with --source where the baked images are")
-        data = retrying(lambda: source.read(listing.entry(rows[path])), Path(path))
+        spec, find = self._source
+        data = retrying(lambda: find(path), Path(path))
+        if data is None:
+            raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
         found = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
         if found != sha256:
             raise PlanDiffers(
-                f"{path} in {listing.spec} is not the image that was baked (sha256 {found[:12]}, was {sha256[:12]}): "
-                "say with --source where the baked images are"
+                f"{plain(path)} in {plain(spec)} is not the image that was baked (sha256 {found[:12]}, was "
+                f"{sha256[:12]}): say with --source where the baked images are"
             )
         try:
             return decode(data, background=self._bake.plan.background)
@@ -317,15 +321,26 @@ class Replayer:
         return self._environments[name]
 
 
-def open_given_source(spec: str) -> tuple[Source, Listing]:
-    """Open and list a source. Raises PlanDiffers when it is not there."""
+def open_given_source(spec: str, plan: Plan) -> tuple[Source, Listing]:
+    """Open and list a source; of a folder the plan's classes alone, where these are what was baked (`--classes`).
+
+    Raises PlanDiffers when it is not there.
+    """
     try:
         source = open_source(spec)
+        if not isinstance(source, FolderSource):
+            return source, source.scan()
+        chosen = replace(source, chosen=plan.classes)
+        with suppress(UsageError):
+            if source_digest(listing := chosen.scan()) == plan.source:
+                return chosen, listing
         return source, source.scan()
     except UsageError as error:
-        raise PlanDiffers(
-            f"the source {plain(spec)!r} cannot be opened ({error}): say with --source where it is"
-        ) from error
+        raise _unopened(spec, error) from error
+
+
+def _unopened(spec: str, error: UsageError) -> PlanDiffers:
+    return PlanDiffers(f"the source {plain(spec)!r} cannot be opened ({error}): say with --source where it is")
 
 
 def _program(text: bytes, key: str) -> tuple[Mapping[str, Any], Variant]:

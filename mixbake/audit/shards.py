@@ -46,14 +46,14 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
+class Piece:
     """Some records as they are in a tar. pictures: with their padding, a sequence of uint8[length]."""
 
     lines: Lines
     pictures: Sequence[Bytes]
 
 
-class _Tar:
+class Tape:
     """A tar that is read front to back, and hashed on the way. ended: it cannot be cut into records any further."""
 
     def __init__(self, promises: Promises, block: int, shard: ShardReceipt) -> None:
@@ -91,8 +91,12 @@ class _Tar:
         """SHA-256 (hex) of the whole file; closes it."""
         while self.take(_PIECE):
             pass
-        self._file.close()
+        self.close()
         return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
 class _Buffers(threading.local):
@@ -155,7 +159,7 @@ class RangeCheck:
     ) -> Tally:
         """Look at some tars of a block whose rows of the index follow one another from `start` on."""
         tapes = [
-            _Tar(self._promises, block, shard)
+            Tape(self._promises, block, shard)
             for shard in shards
             if shard_path(shard.view, shard.number, block) not in absent
         ]
@@ -170,18 +174,18 @@ class RangeCheck:
             tally.read += tape.at
         return tally
 
-    def _judge(self, tape: _Tar, sha256: str, *, unnoticed: bool) -> None:
+    def _judge(self, tape: Tape, sha256: str, *, unnoticed: bool) -> None:
         if sha256 == tape.shard.sha256:
             return
         if unnoticed and not self._decode:
             # Everything but the pictures is as it must be: which of them is not?
-            again = _Tar(self._promises, tape.block, tape.shard)
+            again = Tape(self._promises, tape.block, tape.shard)
             self._records([again], tape.block, None, 0, Tally(), decode=True)
             again.finish()
         self._faults.add(tape.name, "its contents were altered: its SHA-256 is not the receipt's")
 
     def _records(
-        self, tapes: Sequence[_Tar], block: int, index: "IndexRows | None", start: int, tally: Tally, *, decode: bool
+        self, tapes: Sequence[Tape], block: int, index: "IndexRows | None", start: int, tally: Tally, *, decode: bool
     ) -> None:
         """Compare tars record by record, as far as they can be cut into records; without a scribe, nothing."""
         if self._scribe is None:
@@ -208,30 +212,30 @@ class RangeCheck:
                     place = tape.shard.view, tape.shard.number, block
                     self._lengths(place, np.concatenate([np.zeros(0, np.int64), *sizes[tape.name]]))
 
-    def _end_early(self, tape: _Tar, image: int, plan: Plan) -> None:
+    def _end_early(self, tape: Tape, image: int, plan: Plan) -> None:
         tape.ended = True
         key = tar.key(image, tape.shard.number, tape.shard.view)
         reason = f"no whole record with a picture of at most {largest_picture(plan):,} bytes is in its place"
         self._faults.add(tape.name, f"{reason}; what follows was hashed only", key)
 
-    def _judge_end(self, tape: _Tar) -> None:
+    def _judge_end(self, tape: Tape) -> None:
         if tape.take(len(tar.END)) != tar.END:
             self._faults.add(tape.name, "it does not end where its samples end")
         if tape.take(1):
             self._faults.add(tape.name, "it goes on after its end")
 
-    def _piece(self, i: int, tape: _Tar, plan: Plan, count: int) -> _Piece:
+    def _piece(self, i: int, tape: Tape, plan: Plan, count: int) -> Piece:
         """The next records of the i-th of some tars, in memory that its next ones may overwrite."""
         count = 0 if tape.ended else count
         if not codecs.is_fixed(plan.codec, plan.size):
-            return _encoded_piece(tape, plan, count)
+            return cut_encoded(tape, plan, count)
         length = count * tar.layout(tar.stored_png_size(plan.size), plan.member_bytes).record
-        return _fixed_piece(tape, plan, self._buffers.of(i, length))
+        return cut_fixed(tape, plan, self._buffers.of(i, length))
 
     def _compare(
         self,
         scribe: Scribe,
-        group: Sequence[tuple[_Tar, _Piece]],
+        group: Sequence[tuple[Tape, Piece]],
         page: Page,
         rows: tuple["IndexRows | None", int],
         tally: Tally,
@@ -297,7 +301,8 @@ class IndexRows:
         return self._rows.slice(start - self._first, count)
 
 
-def _fixed_piece(tape: _Tar, plan: Plan, buffer: Bytes) -> _Piece:
+def cut_fixed(tape: Tape, plan: Plan, buffer: Bytes) -> Piece:
+    """The next records of one length, as many as fill the buffer; they lie in it."""
     place = tar.layout(tar.stored_png_size(plan.size), plan.member_bytes)
     start, whole = tape.at, tape.fill(buffer) // place.record
     lines = Lines(
@@ -310,11 +315,11 @@ def _fixed_piece(tape: _Tar, plan: Plan, buffer: Bytes) -> _Piece:
         offsets=start + tar.UNIT + np.arange(whole, dtype=np.int64) * place.record,
     )
     records = buffer[: whole * place.record].reshape(whole, place.record)
-    return _Piece(lines=lines, pictures=records[:, tar.UNIT : place.label - tar.UNIT])  # type: ignore[arg-type]  # a matrix is a sequence of rows
+    return Piece(lines=lines, pictures=records[:, tar.UNIT : place.label - tar.UNIT])  # type: ignore[arg-type]  # a matrix is a sequence of rows
 
 
-def _encoded_piece(tape: _Tar, plan: Plan, count: int) -> _Piece:
-    """Records as their own headers cut them; ends early at one that cannot be a picture."""
+def cut_encoded(tape: Tape, plan: Plan, count: int) -> Piece:
+    """The next records as their own headers cut them; ends early at one that cannot be a picture."""
     tail, most = tar.tail_bytes(plan.member_bytes), largest_picture(plan)
     headers: list[bytes] = []
     bodies: list[Bytes] = []
@@ -341,7 +346,7 @@ def _encoded_piece(tape: _Tar, plan: Plan, count: int) -> _Piece:
         sizes=np.array(sizes, np.int64),
         offsets=np.array(offsets, np.int64),
     )
-    return _Piece(lines=lines, pictures=[body[:-tail] for body in bodies])
+    return Piece(lines=lines, pictures=[body[:-tail] for body in bodies])
 
 
 def largest_picture(plan: Plan) -> int:
@@ -349,7 +354,7 @@ def largest_picture(plan: Plan) -> int:
     return 4 * 3 * plan.size * plan.size + (1 << 16)
 
 
-def picture_faults(piece: _Piece, plan: Plan, *, decode: bool) -> Iterator[tuple[int, str]]:
+def picture_faults(piece: Piece, plan: Plan, *, decode: bool) -> Iterator[tuple[int, str]]:
     """(row, what is wrong) of stored pictures: with their padding, and with `decode` with themselves."""
     pictures, sizes = piece.pictures, piece.lines.sizes.tolist()
     if codecs.is_fixed(plan.codec, plan.size):

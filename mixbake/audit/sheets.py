@@ -64,15 +64,20 @@ def draw_png(title: Sequence[str], shown: Sequence[Shown], *, size: int) -> byte
 def write_page(title: Sequence[str], shown: Sequence[Shown], *, size: int) -> bytes:
     """A page of all variants that needs nothing else, UTF-8. Raises UsageError for more than MOST."""
     _check(shown)
-    side = size * max(1, 128 // size) if size <= 128 else 224
     pair = 2 if any(one.crop is not None for one in shown) else 1
-    style = _STYLE.replace("WIDTH", str(pair * (side + 8))).replace("SIDE", str(side))
+    return lay_out(title, [_figure(one) for one in shown], size=size, images=pair)
+
+
+def lay_out(title: Sequence[str], figures: Sequence[str], *, size: int, images: int) -> bytes:
+    """A page of figures, UTF-8. title: two lines. size: of the pictures in pixels; images: most in a figure."""
+    side = size * max(1, 128 // size) if size <= 128 else 224
+    style = _STYLE.replace("WIDTH", str(images * (side + 8))).replace("SIDE", str(side))
     first, second = (html.escape(plain(line)) for line in title)
     return _PAGE.format(
         title=first,
         subtitle=second,
         style=style.replace("RENDERING", "pixelated" if size <= 128 else "auto"),
-        figures="\n".join(_figure(one) for one in shown),
+        figures="\n".join(figures),
     ).encode()
 
 
@@ -98,12 +103,19 @@ def _cells(one: Shown) -> list[Cell]:
 
 def _figure(one: Shown) -> str:
     first, *rest = (html.escape(line) for line in caption(one.record))
-    stored = one.record.extension in MIME
-    variant = _data(one.record.picture, MIME[one.record.extension]) if stored else _data(_png(one.record.pixels))
-    crop = "" if one.crop is None else f'<img alt="crop" src="{_data(_png(one.crop))}">'
+    crop = "" if one.crop is None else image_tag("crop", one.crop)
     lines = "".join(f"<br><span>{line}</span>" for line in rest)
-    images = f'{crop}<img alt="{first}" src="{variant}">'
+    images = f"{crop}{image_tag(one.record.key, one.record)}"
     return f"<figure>{images}<figcaption><b>{first}</b>{lines}</figcaption></figure>"
+
+
+def image_tag(alt: str, picture: Record | Bytes) -> str:
+    """An <img> that holds its picture: as it is stored where browsers show that, else as PNG."""
+    if isinstance(picture, Record) and picture.extension in MIME:
+        data = _data(picture.picture, MIME[picture.extension])
+    else:
+        data = _data(_png(picture.pixels if isinstance(picture, Record) else picture))
+    return f'<img alt="{html.escape(plain(alt))}" src="{data}">'
 
 
 def _data(picture: bytes, mime: str = "image/png") -> str:

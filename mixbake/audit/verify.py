@@ -105,12 +105,12 @@ def damaged_files(out: Path, *, progress: Progress = lambda _what, _done, _total
 def look(promises: Promises, *, full: bool, decode: bool, progress: Progress) -> Tally:
     """Note what is wrong with sizes, mixing pictures and lengths, and with `full` with every byte."""
     absent = _wrong_sizes(promises)
-    pictures = _pictures(promises, full=full)
+    pictures = find_pictures(promises, full=full)
     if not full:
         return Tally()
     _lengths(promises, absent)
     try:
-        scribe = _scribe(promises, pictures)
+        scribe = find_scribe(promises, pictures)
     except Damage as error:
         promises.faults.add("manifest.json", error)
         scribe = None
@@ -131,7 +131,8 @@ def look(promises: Promises, *, full: bool, decode: bool, progress: Progress) ->
     return tally
 
 
-def _scribe(promises: Promises, pictures: PictureSet | None) -> Scribe | None:
+def find_scribe(promises: Promises, pictures: PictureSet | None) -> Scribe | None:
+    """Who knows every record of a bake; None where what it needs is damaged. Raises Damage for a plan that is none."""
     plan = promises.plan
     if plan is None or promises.images is None or (plan.mixing and pictures is None):
         return None
@@ -151,7 +152,7 @@ def _wrong_sizes(promises: Promises) -> set[str]:
     return absent
 
 
-def _pictures(promises: Promises, *, full: bool) -> PictureSet | None:
+def find_pictures(promises: Promises, *, full: bool) -> PictureSet | None:
     """The mixing pictures when they are the plan's; `full`: to the last byte."""
     plan, finished = promises.plan, promises.finished
     stated = (finished.document["mixing"] if finished else None) or {}
@@ -191,7 +192,7 @@ def _compare_source(promises: Promises, spec: str, differing: list[str], progres
     plan, images = promises.plan, promises.images
     if plan is None or images is None:
         return 0
-    source, listing = open_given_source(spec)
+    source, listing = open_given_source(spec, plan)
     if source_digest(listing) != plan.source:
         old, new = (
             dict(zip(images.paths, images.bytes.tolist(), strict=True)),

@@ -17,7 +17,7 @@ from mixbake.storage.finish import Finished, baked_images, known_images, known_s
 from mixbake.storage.lock import NAME as LOCK_NAME
 from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import LEFTOVER, canonical_json, publish_bytes, read_json, retrying
+from mixbake.storage.store import LEFTOVER, canonical_json, publish_bytes, read_json, require_within, retrying
 
 MANIFEST = "manifest.json"
 _RANGE = re.compile(r"\d{6}-v\d{3,}-\d{3,}")
@@ -130,10 +130,7 @@ class Folder:
         """
         self._require_same_manifest(damaged, planned, settings)
         for name in damaged:
-            if not (self.out / name).parent.resolve().is_relative_to(self.out.resolve()):
-                raise PlanDiffers(f"{name} in {self.out} is behind a link that leads elsewhere: remove that link")
-            if (self.out / name).is_dir():
-                raise PlanDiffers(f"{name} in {self.out} is a folder where a file belongs: remove it yourself")
+            require_within(self.out, name)
         promised = {
             shard_path(shard.view, shard.number, receipt.block): shard.sha256
             for path in sorted((self.out / "receipts").glob("*.json"))

@@ -73,6 +73,33 @@ def replay(
     found.require_equal()
 
 
+@app.command()
+def index(
+    shards: Shards,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make damaged or missing ones again, from the tars and receipts.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--source", help="The images it was made of, if they moved; for images.parquet.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Are indexes, images.parquet and lengths whole? Exit code 6 when not; --rebuild makes them again."""
+    from mixbake.audit.rebuild import explain, look  # noqa: PLC0415 - quick --help
+    from mixbake.audit.rebuild import rebuild as run_rebuild  # noqa: PLC0415
+
+    if source is not None and not rebuild:
+        raise UsageError("--source goes with --rebuild: looking needs no source")
+    if rebuild:
+        with _progress() as progress:
+            found = run_rebuild(shards, source=source, progress=progress)
+    else:
+        found = look(shards)
+    typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
+    if not found.whole:
+        raise Damage(f"{shards} has damaged indexes: `mixbake index --rebuild` makes them again from its tars")
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Shows how far each thing is, one after the other."""

@@ -45,6 +45,11 @@ class ListSource:
             raise UsageError(f"{self.file!r} names {len(missing)} missing files, first {missing[0]!r}: mend the list")
         return sorted_listing(spec=self.spec, classes=classes, rows=rows)
 
+    def listed(self) -> frozenset[str]:
+        """The paths of all rows, relative to `root`; no image is looked at."""
+        paths, _ = _read_rows(Path(self.file))
+        return frozenset(path[len(self.root) + 1 :] for path in paths)
+
     def read(self, entry: Entry, limit: int = -1) -> bytes:
         """The file's bytes, at most `limit` if it is not negative. Raises OSError when they cannot be read."""
         with open(f"{self.root}/{entry.path}", "rb") as file:  # noqa: PTH123  a Path a file costs more than the read

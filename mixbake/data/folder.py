@@ -45,6 +45,22 @@ class FolderSource:
             raise UsageError(f"{self.spec!r}: {_first(empty)} without pictures: fill or remove the folder")
         return sorted_listing(spec=self.spec, classes=classes, rows=rows, ignored=ignored)
 
+    def require_there(self) -> None:
+        """Raise UsageError when there is no such folder, or none in it."""
+        _chosen_classes(_class_folders(self.root)[0], self.chosen, self.root)
+
+    def find(self, path: str) -> bytes | None:
+        """The bytes of the picture of that path, None where `scan` would list none; no other file is looked at.
+
+        Raises OSError when it is there and cannot be read.
+        """
+        folders, place = path.split("/"), Path(self.root, path)
+        hidden = any(not name or name.startswith(".") for name in folders)
+        left_out = self.chosen is not None and folders[0] not in self.chosen
+        if len(folders) < 2 or hidden or left_out or not is_picture(path) or not place.is_file():
+            return None
+        return place.read_bytes()
+
     def read(self, entry: Entry, limit: int = -1) -> bytes:
         """The file's bytes, at most `limit` if it is not negative. Raises OSError when they cannot be read."""
         with open(f"{self.root}/{entry.path}", "rb") as file:  # noqa: PTH123  a Path a file costs more than the read

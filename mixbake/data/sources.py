@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mixbake.data.cifar import open_cifar
 from mixbake.data.demo import parse_demo
-from mixbake.data.filelist import open_list
-from mixbake.data.folder import open_folder
-from mixbake.data.listing import Source
+from mixbake.data.filelist import ListSource, open_list
+from mixbake.data.folder import FolderSource, open_folder
+from mixbake.data.listing import Blob, Source
 from mixbake.data.wds import open_shards
 from mixbake.errors import UsageError
 
@@ -29,6 +29,9 @@ KINDS: dict[str, Callable[[str], Source]] = {
     "wds": open_shards,
     "list": open_list,
 }
+
+Lookup = Callable[[str], Blob | None]
+"""The stored image of a path, None where the source has none; raises OSError when it cannot be read."""
 
 _HINTS = {".tar": "wds:", ".csv": "list:", ".parquet": "list:"}
 """What a file given as a folder was probably meant to be."""
@@ -46,6 +49,31 @@ def open_source(spec: str, *, classes: Path | None = None) -> Source:
         return KINDS[kind](spec)
     _refuse_other_kinds(spec)
     return open_folder(spec, classes=classes)
+
+
+def look_up(source: Source) -> Lookup:
+    """How to find single images of a source by their paths. Raises UsageError when the source is not there.
+
+    A folder is asked for the one file, of a list the list alone is read; other sources are scanned, once, here.
+    """
+    if isinstance(source, FolderSource):
+        source.require_there()
+        return source.find
+    if isinstance(source, ListSource):
+        return _look_into_list(source)
+    listing = source.scan()
+    rows = {path: row for row, path in enumerate(listing.paths)}
+    return lambda path: source.read(listing.entry(rows[path])) if path in rows else None
+
+
+def _look_into_list(source: ListSource) -> Lookup:
+    listed = source.listed()
+
+    def find(path: str) -> Blob | None:
+        place = Path(source.root, path)
+        return place.read_bytes() if path in listed and place.is_file() else None
+
+    return find
 
 
 def _refuse_other_kinds(spec: str) -> None:

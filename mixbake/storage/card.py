@@ -13,22 +13,6 @@ from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
 
 def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> bytes:
     """The card of a finished bake, UTF-8."""
-    views = {"mix": "mix", "jsd": "mix (two aligned views) and clean crops", "clean": "mix and clean crops"}
-    facts = {
-        "recipe": plan.recipe["name"],
-        "baked": spell_worth(document["epochs_worth"]),
-        "images": f"{document['images']:,} ({document['skipped']:,} skipped)",
-        "samples": f"{document['samples']:,}",
-        "bytes": f"{document['bytes']:,}",
-        "size": f"{plan.size} × {plan.size} px, {plan.codec}" + (f" {plan.quality}" if plan.quality else ""),
-        "views": views[plan.views],
-        "crop": plan.crop,
-        "flip": FLIP_WORDS[plan.flip],
-        "seed": plan.seed,
-        "classes": len(plan.classes),
-        "source": _escaped(str(given["source"])),
-        "mixing set": f"{_escaped(str(given['mixing_set']))}, {plan.pictures:,} pictures" if plan.mixing else "none",
-    }
     lines = [
         "---",
         "tags: [webdataset, image-classification, mixbake]",
@@ -38,9 +22,9 @@ def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
         "",
         "| what | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in facts.items()),
+        *(f"| {name} | {value} |" for name, value in card_facts(plan, document, given)),
         "",
-        *_notes(plan),
+        *warnings_of(plan),
         "## Recipe",
         "",
         "```json",
@@ -59,7 +43,30 @@ def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
     return "\n".join(lines).encode()
 
 
-def _notes(plan: Plan) -> list[str]:
+def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(what, value) of what matters most, fit for a table in Markdown; document: of bake.json."""
+    views = {"mix": "mix", "jsd": "mix (two aligned views) and clean crops", "clean": "mix and clean crops"}
+    source, mixing = (escape_markdown(str(given.get(name, "not recorded"))) for name in ("source", "mixing_set"))
+    facts = {
+        "recipe": escape_markdown(str(plan.recipe["name"])),
+        "baked": spell_worth(document["epochs_worth"]),
+        "images": f"{document['images']:,} ({document['skipped']:,} skipped)",
+        "samples": f"{document['samples']:,}",
+        "bytes": f"{document['bytes']:,}",
+        "size": f"{plan.size} × {plan.size} px, {plan.codec}" + (f" {plan.quality}" if plan.quality else ""),
+        "views": views[plan.views],
+        "crop": escape_markdown(plan.crop),
+        "flip": FLIP_WORDS[plan.flip],
+        "seed": plan.seed,
+        "classes": len(plan.classes),
+        "source": source,
+        "mixing set": f"{mixing}, {plan.pictures:,} pictures" if plan.mixing else "none",
+    }
+    return list(facts.items())
+
+
+def warnings_of(plan: Plan) -> list[str]:
+    """What anybody who reports results on this bake should say, as lines."""
     op_set = plan.recipe.get("op_set")
     overlap = overlaps_imagenet_c(op_set) if op_set else ()
     if not overlap:
@@ -67,7 +74,7 @@ def _notes(plan: Plan) -> list[str]:
     return [f"The operations {', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result.", ""]
 
 
-def _escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that stays one table cell and starts no markup or link."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     return "".join("\\" + letter if letter in "\\`*_{}[]<>()#|!" else letter for letter in plain)

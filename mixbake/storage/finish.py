@@ -108,7 +108,7 @@ def finish(
     _require_tiling(plan, receipts, epochs)
     # An extension has the same images: their file stays, so that the bake before is valid to the last moment.
     if before is None or not _is_there(out / "images.parquet", before.document["images_sha256"]):
-        publish_bytes(out / "images.parquet", _images(out, plan, listing, receipts))
+        publish_bytes(out / "images.parquet", images_bytes(plan, listing, receipts, baked_images(out, receipts)))
     skipped = {skip.image for receipt in receipts for skip in receipt.skips}
     mixing = mixing_path(plan.mixing) if plan.mixing else None
     document = {
@@ -187,11 +187,11 @@ def _require_tiling(plan: Plan, receipts: Sequence[Receipt], epochs: int) -> Non
         raise MixbakeError(f"{len(short)} blocks are not {spell_worth(epochs)}, the first is block {short[0]}")
 
 
-def _images(out: Path, plan: Plan, listing: Listing, receipts: Sequence[Receipt]) -> bytes:
-    """images.parquet, from the listing, the hashes in the indexes and the skips in the receipts."""
+def images_bytes(plan: Plan, listing: Listing, receipts: Sequence[Receipt], baked: Mapping[int, str]) -> bytes:
+    """images.parquet, from the listing, `baked_images` and the skips in the receipts."""
     sha256 = np.full(len(listing), None, object)
     skipped = np.full(len(listing), None, object)
-    for image, digest in baked_images(out, receipts).items():
+    for image, digest in baked.items():
         sha256[image] = digest
     for receipt in receipts:
         for skip in receipt.skips:

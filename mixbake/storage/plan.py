@@ -5,6 +5,7 @@ it; two plans are the same exactly when their fields are.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -152,6 +153,12 @@ def manifest(plan: Plan, *, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "plan": asdict(plan), "given": dict(given)}
 
 
+def given_in(text: bytes) -> dict[str, Any]:
+    """What the user wrote, in a manifest.json that has been parsed before."""
+    given = json.loads(text).get("given")
+    return dict(given) if isinstance(given, dict) else {}
+
+
 def plan_of(document: Any) -> Plan:
     """The plan in a manifest document. Raises PlanDiffers when it is no bake's, or of another version."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT or "plan" not in document:
@@ -204,17 +211,22 @@ _SOUND: Mapping[str, Callable[[Any], bool]] = {
 
 def differences(old: Plan, new: Plan) -> list[str]:
     """`field: old -> new` for each field in which two plans differ; long values by their digest."""
+    return [f"{name}: {before} -> {after}" for name, before, after in differing_fields(old, new)]
+
+
+def differing_fields(old: Plan, new: Plan) -> list[tuple[str, str, str]]:
+    """(field, old, new) for each field in which two plans differ, as `recipe.severity`; long values by their digest."""
     before, after = asdict(old), asdict(new)
-    return [line for name in before for line in _compare(name, before[name], after[name])]
+    return [found for name in before for found in _compare(name, before[name], after[name])]
 
 
-def _compare(name: str, old: Any, new: Any) -> list[str]:
+def _compare(name: str, old: Any, new: Any) -> list[tuple[str, str, str]]:
     if canonical_json(old) == canonical_json(new):
         return []
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = sorted({*old, *new})
-        return [line for key in keys for line in _compare(f"{name}.{key}", old.get(key), new.get(key))]
-    return [f"{name}: {_short(old)} -> {_short(new)}"]
+        return [found for key in keys for found in _compare(f"{name}.{key}", old.get(key), new.get(key))]
+    return [(name, _short(old), _short(new))]
 
 
 def _short(value: Any) -> str:

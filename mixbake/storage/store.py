@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.errors import Damage, StorageError
+from mixbake.errors import Damage, PlanDiffers, StorageError
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -200,6 +200,14 @@ def publish_bytes(path: Path, data: Buffer) -> None:
     """Write a small file whole or not at all, replacing what was there. Raises StorageError."""
     with publishing(path) as writer:
         writer.write(data)
+
+
+def require_within(folder: Path, name: str) -> None:
+    """Raise PlanDiffers when `name` in `folder` lies behind a link that leads elsewhere, or is a folder itself."""
+    if not (folder / name).parent.resolve().is_relative_to(folder.resolve()):
+        raise PlanDiffers(f"{name} in {folder} is behind a link that leads elsewhere: remove that link")
+    if (folder / name).is_dir():
+        raise PlanDiffers(f"{name} in {folder} is a folder where a file belongs: remove it yourself")
 
 
 def _fsync_folder(folder: Path) -> None:
