@@ -60,7 +60,7 @@ class Originals:
 
     def __init__(self, plan: Plan, spec: str) -> None:
         self._plan, self._spec = plan, spec
-        self._source, self._listing = open_given_source(spec)
+        self._source, self._listing = open_given_source(spec, plan)
         self._rows = {path: row for row, path in enumerate(self._listing.paths)}
 
     def read(self, path: str, sha256: str) -> Blob:
