@@ -157,7 +157,7 @@ class Replayer:
         source, sha256 = self._named[int(bake.images[position])]
         image = self._image(source, sha256)
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
-        picture, name = self._picture(variant)
+        picture, name = self.picture(variant)
         try:
             rendered = render.render(variant, fitted, picture, size=plan.size)
         except _UNSOUND as error:
@@ -277,7 +277,8 @@ class Replayer:
         except DecodeError as error:
             raise PlanDiffers(f"{path} cannot be decoded by the libraries here ({error})") from error
 
-    def _picture(self, variant: Variant) -> tuple[Bytes | None, str]:
+    def picture(self, variant: Variant) -> tuple[Bytes | None, str]:
+        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
         if variant.picture is None:
             return None, ""
         pictures, number = self._pictures, variant.picture.id
