@@ -1,0 +1,214 @@
+"""The images a bake was made of, out of its source; and the crops that its variants were made from.
+
+Rule: an image counts only if its bytes have the SHA-256 of the one that was baked; it is decoded once for all its
+variants, and held no longer.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.audit.catalog import Catalog
+from mixbake.audit.faults import plain
+from mixbake.audit.replay import open_given_source
+from mixbake.audit.samples import Record, read_records
+from mixbake.core import programs, render
+from mixbake.core.variant import Crop
+from mixbake.data.decode import decode
+from mixbake.data.listing import Blob
+from mixbake.errors import Damage, DecodeError, MixbakeError, PlanDiffers, StorageError, UsageError
+from mixbake.storage.opened import RESTORE
+from mixbake.storage.plan import Plan
+from mixbake.storage.store import retrying
+
+Bytes = NDArray[np.uint8]
+THREADS = 2
+"""That decode: more would need more memory, for the largest images take half a gigabyte each."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def mapped_ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int = THREADS) -> Iterator[R]:
+    """`map`, by threads, in order; items are taken one by one, and at most `threads` are waiting or done."""
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, "mixbake-signals")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Also after an error: what has not begun is not begun any more.
+        pool.shutdown(cancel_futures=True)
+
+
+class Originals:
+    """The source of a bake. spec: as the user wrote it.
+
+    Raises PlanDiffers when it cannot be opened, and wherever an image is absent or another one.
+    """
+
+    def __init__(self, plan: Plan, spec: str) -> None:
+        self._plan, self._spec = plan, spec
+        self._source, self._listing = open_given_source(spec)
+        self._rows = {path: row for row, path in enumerate(self._listing.paths)}
+
+    def read(self, path: str, sha256: str) -> Blob:
+        """The stored image of that path, if it has that SHA-256 (hex)."""
+        if path not in self._rows:
+            raise PlanDiffers(
+                f"{plain(path)} is not in {plain(self._spec)}: say with --source where the baked images are"
+            )
+        blob = retrying(lambda: self._source.read(self._listing.entry(self._rows[path])), Path(path))
+        if hashlib.sha256(blob if isinstance(blob, bytes) else blob.data).hexdigest() != sha256:
+            raise PlanDiffers(
+                f"{plain(path)} in {plain(self._spec)} is not the image that was baked: say with --source where that is"
+            )
+        return blob
+
+    def decoded(self, blob: Blob) -> Bytes:
+        """Its pixels, uint8 H×W×3."""
+        try:
+            return decode(blob, background=self._plan.background)
+        except DecodeError as error:
+            raise PlanDiffers(
+                f"an image of {plain(self._spec)} cannot be decoded by the libraries here ({error})"
+            ) from error
+
+    def crops(self, records: Sequence[Record]) -> Bytes:
+        """The crops of variants, uint8 n×S×S×3; quick where those of one image follow each other.
+
+        Raises Damage naming shard and key for a crop that is none.
+        """
+        out = np.empty((len(records), self._plan.size, self._plan.size, 3), np.uint8)
+        groups = [list(group) for _, group in groupby(range(len(records)), lambda i: records[i].row["image"])]
+
+        def cut(task: tuple[list[int], Blob]) -> None:
+            group, blob = task
+            image = render.fitted(self.decoded(blob), crop_kind=self._plan.crop, size=self._plan.size)
+            windows = [_window(records[i]) for i in group]
+            flips = [bool(records[i].row["flip"]) for i in group]
+            try:
+                for i, crop in zip(group, _cut(image, windows, flips, self._plan.size), strict=True):
+                    out[i] = crop
+            except UsageError:
+                # One of them does not fit: alone, it is named.
+                for i, window in zip(group, windows, strict=True):
+                    _check(records[i], image, window, self._plan.size)
+                raise
+
+        def blobs() -> Iterator[tuple[list[int], Blob]]:
+            for group in groups:
+                named = {(str(records[i].row["source"]), str(records[i].row["source_sha256"])) for i in group}
+                if len(named) > 1:
+                    one = records[group[0]]
+                    raise Damage(f"{one.row['shard']}, {one.key}: its image has another source elsewhere in the index")
+                yield group, self.read(*named.pop())
+
+        for _ in mapped_ahead(cut, blobs()):
+            pass
+        return out
+
+
+class Beside:
+    """What the variants of a bake are compared with: its own clean crops, else crops cut from its source.
+
+    source: where the user says that it is, or None for where the bake says; only the first may raise PlanDiffers or
+    StorageError. images: whether the source is wanted even if there are clean crops.
+    kind: "clean" or "source". originals: the source, or None, and then `missing` says why.
+    """
+
+    def __init__(self, catalog: Catalog, source: str | None, *, images: bool) -> None:
+        self._catalog, self._given = catalog, source is not None
+        self.kind = "source" if catalog.bake.plan.views == "mix" else "clean"
+        self.originals: Originals | None = None
+        self.missing = ""
+        if not (self._given or images or self.kind == "source"):
+            return
+        try:
+            self.originals = Originals(catalog.bake.plan, source or _recorded(catalog))
+        except (PlanDiffers, StorageError) as error:
+            self.lose(error)
+
+    def lose(self, error: MixbakeError) -> None:
+        """Go on without the source, unless the user named it."""
+        if self._given:
+            raise error
+        self.originals, self.missing = None, plain(error)
+
+    def crops(self, records: Sequence[Record]) -> Bytes | None:
+        """The crops of variants, uint8 n×S×S×3, or None without a source. Raises Damage naming shard and key."""
+        if self.kind == "clean":
+            return clean_crops(self._catalog, records)
+        if self.originals is not None:
+            try:
+                return self.originals.crops(records)
+            except (PlanDiffers, StorageError) as error:
+                self.lose(error)
+        return None
+
+
+def _recorded(catalog: Catalog) -> str:
+    """The source as the build was given it. Raises PlanDiffers when the bake does not say."""
+    given = json.loads(catalog.bake.shelf.read("manifest.json")).get("given")
+    spec = given.get("source") if isinstance(given, dict) else None
+    if not isinstance(spec, str):
+        raise PlanDiffers("the bake does not say where its source is: say it with --source")
+    return spec
+
+
+def clean_crops(catalog: Catalog, records: Sequence[Record]) -> Bytes:
+    """The bake's own clean crops of variants, uint8 n×S×S×3. Raises Damage naming shard and key."""
+    bake = catalog.bake
+    positions = np.searchsorted(bake.images, [record.row["image"] for record in records]).tolist()
+    numbers = [record.row["number"] // bake.plan.group for record in records]
+    rows = [catalog.find("clean", number, position) for number, position in zip(numbers, positions, strict=True)]
+    wanted, which = np.unique(np.array(rows, np.int64), return_inverse=True)
+    crops = np.empty((len(wanted), bake.plan.size, bake.plan.size, 3), np.uint8)
+    for i, record in enumerate(read_records(catalog, wanted)):
+        crops[i] = record.pixels
+    chosen: Bytes = crops[which]
+    return chosen
+
+
+def squared(image: Bytes, size: int) -> Bytes:
+    """The central square of an image at size×size: how pictures of any shape are compared."""
+    return render.fitted(image, crop_kind="pad", size=size)
+
+
+def _window(record: Record) -> Crop:
+    try:
+        window = Crop(**json.loads(record.text)["crop"])
+        programs.crop_row(window)
+    except (UsageError, KeyError, TypeError, ValueError) as error:
+        raise _damage(record, error) from error
+    return window
+
+
+def _cut(image: Bytes, windows: Sequence[Crop], flips: Sequence[bool], size: int) -> Iterator[Bytes]:
+    """Crops of an image one by one, in memory that the next one overwrites. Raises UsageError."""
+    table = programs.empty(len(windows), view="clean", recipe="", steps=1, ops=1, blends=1)
+    table.crops[:], table.flips[:] = [programs.crop_row(window) for window in windows], flips
+    # Without steps the crop is the result.
+    return render.render_each(table, [image] * len(windows), render.NO_PICTURES, render.Canvas(size))
+
+
+def _check(record: Record, image: Bytes, window: Crop, size: int) -> None:
+    try:
+        render.crop(image, window, size)
+    except UsageError as error:
+        raise _damage(record, error) from error
+
+
+def _damage(record: Record, error: Exception) -> Damage:
+    return Damage(f"{record.row['shard']}, {record.key}: its crop cannot be cut ({plain(error)}): {RESTORE}")
