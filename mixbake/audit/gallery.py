@@ -17,12 +17,12 @@ from mixbake.audit.audited import Audited
 from mixbake.audit.catalog import Rows
 from mixbake.audit.crops import find_crops
 from mixbake.audit.faults import plain
-from mixbake.audit.replay import Bytes, Replayer
+from mixbake.audit.replay import Replayer
 from mixbake.audit.samples import Record, read_records
 from mixbake.audit.strip import replayed_cells, stored_cells, window_of
 from mixbake.bake.sheet import Box, Cell
 from mixbake.core.variant import from_json
-from mixbake.errors import Damage, PlanDiffers, UsageError
+from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
 
 EXACT = 64
 """Greatest side in pixels of pictures that are shown to the pixel, as PNG."""
@@ -114,7 +114,8 @@ def _look(audited: Audited, replayer: Replayer, row: Rows, place: tuple[str, int
     try:
         try:
             found = replayer.replay(*place)
-        except PlanDiffers as error:
+        except (PlanDiffers, StorageError) as error:
+            # A source that cannot be read; a shard that cannot is told by what comes next.
             return _as_stored(audited, replayer, row, str(error))
         cells = list(replayed_cells(found))
         return {
@@ -161,9 +162,7 @@ def _stored(audited: Audited, replayer: Replayer, record: Record) -> Iterable[Ce
 def plate(cell: Cell) -> Plate:
     """A cell of a strip as a file: PNG to the pixel up to EXACT, else JPEG of at most REDUCED."""
     if cell.pixels is None:
-        return Plate(
-            data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None
-        )
+        return Plate(data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None)
     height, width = cell.pixels.shape[:2]
     exact = max(height, width) <= EXACT
     scale: float = max(1, ENLARGED // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))

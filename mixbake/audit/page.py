@@ -28,6 +28,8 @@ _SIGN = f'<meta name="generator" content="{GENERATOR}'.encode()
 _BEGINNING = 2048
 """Bytes within which a page of ours says that it is one."""
 PASSED, FAILED, OPEN = "passed", "FAILED", "not tested"
+_UNDONE = "Could not be done: the summary says why."
+_NO_TESTS = "This recipe leaves nothing to chance that could be tested."
 SECTIONS = {
     "integrity": "Integrity",
     "distribution": "Distribution",
@@ -46,7 +48,9 @@ def is_page(path: Path) -> bool:
 
 def write_page(report: Report) -> bytes:
     """The page, UTF-8."""
-    style, script = (files("mixbake.audit").joinpath("assets", name).read_text("utf-8") for name in ("page.css", "page.js"))
+    style, script = (
+        files("mixbake.audit").joinpath("assets", name).read_text("utf-8") for name in ("page.css", "page.js")
+    )
     title = f"Audit of {Path(report.shards).resolve().name}"
     pictures, known = _gallery(report)
     bodies = {
@@ -58,7 +62,9 @@ def write_page(report: Report) -> bytes:
         "plan": _plan(report),
     }
     sections = [
-        tag("section", tag("h2", SECTIONS[name], id=f"{name}-heading"), body, id=name, aria_labelledby=f"{name}-heading")
+        tag(
+            "section", tag("h2", SECTIONS[name], id=f"{name}-heading"), body, id=name, aria_labelledby=f"{name}-heading"
+        )
         for name, body in bodies.items()
     ]
     links = tag("ul", *(tag("li", tag("a", words, href=f"#{name}")) for name, words in SECTIONS.items()))
@@ -101,9 +107,12 @@ def _opening(report: Report) -> Iterable[Html]:
     contents = report.contents
     if contents is not None:
         plan = contents.plan
-        made = f"{plan['recipe']['name']}, {spell_worth(contents.worth)} of {contents.images:,} images at {plan['size']} px"
-        yield tag("p", f"{made}: {contents.samples:,} samples.", class_="lede")
-    yield tag("p", "Bake digest ", tag("code", report.verified.digest or "unknown: bake.json is damaged"), class_="digest")
+        images = f"{spell_worth(contents.worth)} of {contents.images:,} images at {plan['size']} px"
+        made = f"{plan['recipe']['name']}, {images}: {contents.samples:,} samples."
+        yield tag("p", made, class_="lede")
+    yield tag(
+        "p", "Bake digest ", tag("code", report.verified.digest or "unknown: bake.json is damaged"), class_="digest"
+    )
 
 
 # ── summary ───────────────────────────────────────────────────────────────────────────────────────
@@ -127,12 +136,16 @@ def _summary(report: Report) -> Html:
 def _verdict(name: str, word: str, words: str, place: str) -> Html:
     kind = {PASSED: "good", FAILED: "bad"}.get(word, "neutral")
     link = tag("a", name, href=f"#{place}")
-    return tag("div", tag("h3", link), tag("p", tag("strong", word), class_="word"), tag("p", words), class_=f"verdict {kind}")
+    return tag(
+        "div", tag("h3", link), tag("p", tag("strong", word), class_="word"), tag("p", words), class_=f"verdict {kind}"
+    )
 
 
 def _integrity_words(report: Report) -> str:
     if report.intact:
-        depth = "every byte, record and index row" if report.verified.level == "full" else "promises and sizes of all files"
+        depth = (
+            "every byte, record and index row" if report.verified.level == "full" else "promises and sizes of all files"
+        )
         again = f"; {report.replayed:,} variants made again, as stored" if report.replayed else ""
         return f"No damage found: {depth}{again}."
     return f"{len(report.verified.faults) + len(report.unsound) + sum(one.damage for one in report.undone):,} faults."
@@ -140,7 +153,7 @@ def _integrity_words(report: Report) -> str:
 
 def _distribution_words(report: Report) -> tuple[str, str]:
     if not report.tests:
-        return OPEN, "The recipe leaves nothing to chance that could be tested." if report.tests is not None else "See below."
+        return OPEN, _NO_TESTS if report.tests is not None else _UNDONE
     if failed := report.failed_tests:
         return FAILED, f"{len(failed):,} of {len(report.tests):,} tests: {', '.join(test.name for test in failed)}."
     return PASSED, f"All {len(report.tests):,} tests against the recipe's exact probabilities."
@@ -148,18 +161,25 @@ def _distribution_words(report: Report) -> tuple[str, str]:
 
 def _signal_words(report: Report) -> tuple[str, str]:
     if report.signals is None:
-        return "not measured", "See below."
+        return "not measured", _UNDONE
     found = [f"{name} {value:,.4g}" for name, value in report.signals.named.items() if value]
     if found:
         return "to be looked at", f"{', '.join(found)}. Signals inform; the bake does not fail by them."
-    return "nothing stands out", f"On {report.signals.measured:,} variants. Signals inform; the bake does not fail by them."
+    return (
+        "nothing stands out",
+        f"On {report.signals.measured:,} variants. Signals inform; the bake does not fail by them.",
+    )
 
 
 def _looked_at(report: Report) -> Iterable[tuple[object, ...]]:
     verified, signals, asked = report.verified, report.signals, report.asked
     full = verified.level == "full"
     left = "not done: --full does it"
-    yield "Promises and sizes", f"{verified.files:,} files, {verified.bytes:,} bytes", "every file that bake.json stands for"
+    yield (
+        "Promises and sizes",
+        f"{verified.files:,} files, {verified.bytes:,} bytes",
+        "every file that bake.json stands for",
+    )
     yield "Bytes", f"{verified.read:,} hashed" if full else left, "SHA-256 of shards and indexes"
     yield "Records", f"{verified.samples:,} compared" if full else left, "header, label, JSON, index row of each"
     again = f"{report.replayed:,} variants" if report.replayed else "not done"
@@ -172,7 +192,11 @@ def _looked_at(report: Report) -> Iterable[tuple[object, ...]]:
         yield "Leaks", "not done: --against DIR does it", "test pictures among the images"
     else:
         yield "Leaks", f"{signals.against_pictures:,} test pictures", signals.against
-    yield "Gallery", f"{len(report.gallery):,} variants", f"by chance, seed {asked.seed}, over layers, operations and blends"
+    yield (
+        "Gallery",
+        f"{len(report.gallery):,} variants",
+        f"by chance, seed {asked.seed}, over layers, operations and blends",
+    )
     if report.missing:
         yield "Not at hand", listed(report.missing), "--source and --mixing-set say where they are"
 
@@ -199,9 +223,9 @@ def _integrity(report: Report) -> Html:
 
 def _distribution(report: Report) -> Html:
     if report.tests is None:
-        return tag("p", "Not tested: see what could not be done.")
+        return tag("p", _UNDONE)
     if not report.tests:
-        return tag("p", "This recipe leaves nothing to chance that could be tested.")
+        return tag("p", _NO_TESTS)
     failed = [test.name for test in report.failed_tests]
     words = (
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
@@ -244,7 +268,7 @@ def _contents(report: Report) -> Html:
     contents, signals = report.contents, report.signals
     parts: list[object] = []
     if contents is None:
-        parts.append(tag("p", "Not counted: see what could not be done."))
+        parts.append(tag("p", _UNDONE))
     else:
         parts.append(facts(_counted(contents)))
         shares = {"Layer": contents.layers, "Operation": contents.ops, "Blend": contents.blends}
@@ -274,7 +298,7 @@ def _shares(name: str, shares: Mapping[str, Share]) -> Html:
 
 def _signals(report: Report) -> Html:
     if report.signals is None:
-        return tag("p", "Not measured: see what could not be done.")
+        return tag("p", _UNDONE)
     return show_signals(report.signals, report.close_ups)
 
 
@@ -282,8 +306,8 @@ def _gallery(report: Report) -> tuple[Html, dict[str, Any]]:
     if not report.gallery:
         return tag("p", "No variants are shown."), {"gallery": []}
     words = (
-        f"{len(report.gallery):,} variants, drawn by chance with seed {report.asked.seed}, as evenly as can be over layers, "
-        "operations and blends. Open one to see how it was made: source, crop, every step, mixing picture, result. "
+        f"{len(report.gallery):,} variants, drawn by chance with seed {report.asked.seed}, as evenly as can be over "
+        "layers, operations and blends. Open one to see how it was made: source, crop, every step, mixing picture, result. "
         f"Pictures above {EXACT} px are shown reduced, as JPEG; smaller ones to the pixel, enlarged."
     )
     pictures, known = gallery(report.gallery)
@@ -293,7 +317,7 @@ def _gallery(report: Report) -> tuple[Html, dict[str, Any]]:
 def _plan(report: Report) -> Html:
     contents = report.contents
     if contents is None:
-        return tag("p", "Not known: see what could not be done.")
+        return tag("p", _UNDONE)
     plan, given = contents.plan, contents.given
     recipe = {name: value for name, value in plan["recipe"].items() if name != "name"}
     pairs: list[tuple[str, object]] = [

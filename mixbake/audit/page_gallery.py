@@ -18,6 +18,8 @@ def card(one: Exhibit, *, place: int | None = None, beside: bool = False, note: 
     """A variant that opens to its strip. place: in the gallery. beside: with its crop at the left; note: over all."""
     crop = one.strip[1] if beside and one.view == "mix" and len(one.strip) > 1 else None
     pictures = [_image(plate, alt="") for plate in (crop, one.picture) if plate is not None]
+    if one.picture is None:
+        pictures.append(tag("span", "damaged", class_="empty"))
     lines = [
         tag("b", one.key),
         tag("span", one.kind),
@@ -66,7 +68,9 @@ def dialog() -> Html:
         tag("button", "Next", type="button", id="dialog-next"),
         tag("button", "Close", type="button", id="dialog-close"),
     ]
-    head = tag("div", tag("h2", "", id="dialog-key", tabindex="-1"), tag("div", *buttons, class_="buttons"), class_="head")
+    head = tag(
+        "div", tag("h2", "", id="dialog-key", tabindex="-1"), tag("div", *buttons, class_="buttons"), class_="head"
+    )
     hint = tag("p", "Arrow keys: previous and next. Escape: close.", class_="hint")
     return tag("dialog", head, tag("div", id="dialog-strip"), hint, id="dialog", aria_labelledby="dialog-key")
 

@@ -63,8 +63,8 @@ def show_signals(signals: Signals, close_ups: Mapping[str, Exhibit]) -> Html:
 
 
 _LEGEND = (
-    "Near constant: share of pictures almost without differences. SSIM, PSNR and correlation compare a variant with its "
-    "source crop; lines are drawn from 0 to 1, for PSNR from 0 to 40 dB. "
+    "Near constant: share of pictures almost without differences. SSIM, PSNR and correlation compare a variant with "
+    "its source crop; lines are drawn from 0 to 1, for PSNR from 0 to 40 dB. "
     "Affinity: mean distance to the source crop. Diversity: mean distance of two variants of one image; both root mean "
     "square, 0 to 1. –: not measured."
 )
@@ -72,7 +72,9 @@ _LEGEND = (
 
 def _named(signals: Signals) -> Html:
     found = signals.named
-    rows = [(name, words, f"{found[name]:,.4g}" if name in found else "not measured") for name, words in SIGNALS.items()]
+    rows = [
+        (name, words, f"{found[name]:,.4g}" if name in found else "not measured") for name, words in SIGNALS.items()
+    ]
     return table(("Name for --fail-on", "What it is", "Found"), rows, caption="Numbers that should be 0", numbers=1)
 
 
@@ -183,7 +185,9 @@ def _leaks(signals: Signals) -> Iterable[Html]:
         for one in signals.leaks
     ]
     caption = f"{signals.leaked:,} test pictures that are images of the bake"
-    yield table(head, rows, caption=caption if signals.leaked == len(rows) else f"{caption}, the first {len(rows):,}", numbers=1)
+    yield table(
+        head, rows, caption=caption if signals.leaked == len(rows) else f"{caption}, the first {len(rows):,}", numbers=1
+    )
 
 
 def _overlap(signals: Signals) -> Html:

@@ -5,7 +5,7 @@ Rule: colours and lettering are the page's; every number that a chart shows stan
 
 from collections.abc import Sequence
 
-from mixbake.audit.markup import Html, tag, table
+from mixbake.audit.markup import Html, table, tag
 from mixbake.audit.signals import Quantiles
 from mixbake.audit.statistics import Cell
 
@@ -50,7 +50,13 @@ def span(quantiles: Quantiles, least: float, most: float) -> Html:
 def _rows(cells: Sequence[Cell], name: str) -> Html:
     most = max(max(cell.seen, cell.expected) for cell in cells) or 1
     rows = [
-        (cell.value, _bar(cell.seen / most, cell.expected / most), f"{cell.seen:,}", f"{cell.expected:,.1f}", _excess(cell))
+        (
+            cell.value,
+            _bar(cell.seen / most, cell.expected / most),
+            f"{cell.seen:,}",
+            f"{cell.expected:,.1f}",
+            _excess(cell),
+        )
         for cell in cells
     ]
     caption = f"{name}: bars show what was seen, strokes what was expected; differences in standard errors, σ"
@@ -105,7 +111,9 @@ def _histogram(cells: Sequence[Cell], name: str) -> Html:
     )
     merged = f", {len(cells):,} values in {len(bars)} bars" if len(bars) < len(cells) else ""
     ends = tag("div", tag("span", cells[0].value), tag("span", cells[-1].value), class_="ends")
-    words = tag("figcaption", f"{name}: bars show what was seen, strokes what was expected; the tallest is {most:,.0f}{merged}")
+    words = tag(
+        "figcaption", f"{name}: bars show what was seen, strokes what was expected; the tallest is {most:,.0f}{merged}"
+    )
     return tag("figure", picture, ends, words, class_="chart")
 
 

@@ -200,9 +200,12 @@ class Replayer:
         plan = self._bake.plan
         offset, size = self._row(key, view, number, position)
         tail = tar.tail_bytes(plan.member_bytes)
-        with (self._out / shard).open("rb") as file:
-            file.seek(max(0, offset - tar.UNIT))
-            data = file.read(tar.UNIT + tar.padded(size) + tail)
+        try:
+            with (self._out / shard).open("rb") as file:
+                file.seek(max(0, offset - tar.UNIT))
+                data = file.read(tar.UNIT + tar.padded(size) + tail)
+        except FileNotFoundError as error:
+            raise Damage(f"{shard} is missing: `mixbake build --repair` makes it whole") from error
         wanted = tar.header(f"{key}.{plan.extension}", size)
         if data[: tar.UNIT] != wanted:
             raise Damage(f"{shard}, {key}: {describe_header(data[: tar.UNIT], wanted, 'picture')}")

@@ -137,7 +137,9 @@ class Report:
 
     def lines(self) -> tuple[str, ...]:
         """The result in a few lines for a terminal."""
-        tests = "not tested" if not self.tests else "FAILED" if self.failed_tests else f"{len(self.tests):,} tests passed"
+        tests = (
+            "not tested" if not self.tests else "FAILED" if self.failed_tests else f"{len(self.tests):,} tests passed"
+        )
         signals, again = self.signals, f"{self.replayed:,} variants made again"
         standing = [] if signals is None else [f"{name} {value:,.4g}" for name, value in signals.named.items() if value]
         measured = "not measured" if signals is None else f"on {signals.measured:,} of {signals.variants:,} variants"
@@ -222,9 +224,7 @@ class _Showing:
     progress: Progress
 
     def rows(self, rows: Rows, what: str = "variants made again") -> tuple[Exhibit, ...]:
-        return exhibit(
-            self.audited, self.replayer, rows, progress=lambda done, total: self.progress(what, done, total)
-        )
+        return exhibit(self.audited, self.replayer, rows, progress=lambda done, total: self.progress(what, done, total))
 
     def keys(self, keys: Sequence[str]) -> dict[str, Exhibit]:
         places = (self.replayer.find(key) for key in keys)
@@ -233,9 +233,7 @@ class _Showing:
 
 
 def _signals(audited: Audited, asked: Asked, progress: Progress) -> Signals:
-    return find_signals(
-        audited.catalog, source=asked.source, against=asked.against, seed=asked.seed, progress=progress
-    )
+    return find_signals(audited.catalog, source=asked.source, against=asked.against, seed=asked.seed, progress=progress)
 
 
 def _chosen(audited: Audited, asked: Asked) -> Rows:

@@ -58,7 +58,8 @@ def stored_cells(
 ) -> Iterator[Cell]:
     """The same without the source: empty places for what cannot be made without it.
 
-    stored: the variant's own picture. crop: as the bake stores it, or None. picture: of `window_of`, or None; name: its.
+    stored: the variant's own picture. crop: as the bake stores it, or None. picture: of `window_of`, or None.
+    name: of the mixing picture.
     """
     yield Cell(pixels=None, lines=("source", "not at hand"))
     yield from _program_cells(variant, lambda steps: None if steps else crop, picture, name)
