@@ -307,7 +307,7 @@ def _gallery(report: Report) -> tuple[Html, dict[str, Any]]:
         return tag("p", "No variants are shown."), {"gallery": []}
     words = (
         f"{len(report.gallery):,} variants, drawn by chance with seed {report.asked.seed}, as evenly as can be over "
-        "layers, operations and blends. Open one to see how it was made: source, crop, every step, mixing picture, result. "
+        "layers, operations and blends. Open one to see how it was made: source, crop, steps, mixing picture, result. "
         f"Pictures above {EXACT} px are shown reduced, as JPEG; smaller ones to the pixel, enlarged."
     )
     pictures, known = gallery(report.gallery)
