@@ -24,7 +24,7 @@ from mixbake.errors import UsageError
 from mixbake.recipes.tensor_law import write_op
 
 PUBLISHED, CONVEX = 0, 1
-_BLEND_WEIGHTS = (2, 2, 1, 1)
+BLEND_WEIGHTS = (2, 2, 1, 1)
 """Arithmetic, geometric 1/3 each; pixel, element 1/6 each."""
 
 
@@ -78,7 +78,7 @@ class LayerMix:
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
-        rows = [self._op_row(op, size) for op in OP_SETS[self.op_set]]
+        rows = [self.op_row(op, size) for op in OP_SETS[self.op_set]]
         steps = (table.lengths, table.do, table.sources, table.args, table.arities)
         _draw(
             key,
@@ -94,8 +94,8 @@ class LayerMix:
             table.pictures,
         )
 
-    def _op_row(self, op: str, size: int) -> tuple[int, int, int, int]:
-        """(operation, low, high, signed) for the kernel; ends of the level's law in 1e-6."""
+    def op_row(self, op: str, size: int) -> tuple[int, int, int, int]:
+        """(operation, low, high, signed); ends of the level's law in 1e-6, both 0 without a level."""
         low, high = tensor_range(op, severity=self.severity, size=size)
         if op == "solarize_increasing" and self.quirks == "published":
             # The code passes 1 - magnitude, where the magnitude is U(0.1, severity): mostly below zero.
@@ -135,7 +135,7 @@ def _choose_blend(cursor: NDArray[np.uint64]) -> int:
     """Blend number with probabilities 1/3, 1/3, 1/6, 1/6."""
     drawn = below(cursor, 6)
     for blend in range(3):
-        drawn -= _BLEND_WEIGHTS[blend]
+        drawn -= BLEND_WEIGHTS[blend]
         if drawn < 0:
             return blend
     return 3

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.jit import inline
+from mixbake.core.jit import inline, jit
 from mixbake.core.kernels import codes
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import below, uniform
 from mixbake.core.ops import CENTRE, OPS
 
-_STEP_OF = {
+STEP_OF = {
     "autocontrast": codes.AUTOCONTRAST,
     "equalize": codes.EQUALIZE,
     "posterize": codes.POSTERIZE,
@@ -35,7 +35,8 @@ _STEP_OF = {
     "mirror": codes.MIRROR,
     "invert": codes.INVERT,
 }
-_STEPS = np.array([_STEP_OF[op] for op in OPS], np.int64)
+"""The kind of step that an operation becomes."""
+_STEPS = np.array([STEP_OF[op] for op in OPS], np.int64)
 _POSTERIZE, _POSTERIZE_INCREASING = OPS["posterize"], OPS["posterize_increasing"]
 _SOLARIZE, _SOLARIZE_INCREASING = OPS["solarize"], OPS["solarize_increasing"]
 _FIRST_COLOUR, _LAST_COLOUR = OPS["color"], OPS["sharpness"]
@@ -61,6 +62,15 @@ def _argument(op: int, level: int, min_bits: int) -> int:
     if _FIRST_COLOUR <= op <= _LAST_COLOUR:
         return MICRO + level
     return level
+
+
+@jit
+def arguments(op: int, levels: NDArray[np.int64], min_bits: int) -> NDArray[np.int64]:
+    """First argument of the step that `op` becomes at each level in 1e-6, int64[n], in the argument's own unit."""
+    found = np.empty(len(levels), np.int64)
+    for i in range(len(levels)):
+        found[i] = _argument(op, levels[i], min_bits)
+    return found
 
 
 @inline

@@ -16,6 +16,8 @@ Key = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 _LOG2_RATIO = 0.4150374992788438
 """log2(4/3): the aspect ratio is log-uniform between 3/4 and 4/3."""
+PAD = 8
+"""A padded crop moves by up to 1/PAD of the side each way."""
 
 
 @inline
@@ -62,7 +64,7 @@ def draw_crops(
 ) -> None:
     """crops[i] <- (kind, left, top, width, height) for an image of shapes[i] = (height, width)."""
     cursor = np.zeros(CURSOR_WORDS, dtype=np.uint64)
-    pad = size // 8
+    pad = size // PAD
     for i in range(len(images)):
         height, width = int(shapes[i, 0]), int(shapes[i, 1])
         seek(cursor, key, images[i], groups[i])
