@@ -231,7 +231,7 @@ def _distribution(report: Report) -> Html:
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
         f"together are wrong about an honest bake at most once in {1 / ALPHA:,.0f} (Holm's correction)."
     )
-    head = "Test", "Kind", "Verdict", "n", "Statistic", "Degrees of freedom", "p"
+    head = "Test", "Verdict", "Kind", "n", "Statistic", "Freedom", "p"
     overview = table(head, map(_test_row, report.tests), caption="Tests against the recipe", numbers=4)
     details = [
         tag(
@@ -253,7 +253,7 @@ def _word(test: Test) -> Html:
 
 def _test_row(test: Test) -> tuple[object, ...]:
     freedom = "–" if test.freedom is None else f"{test.freedom:,}"
-    return test.name, test.kind, _word(test), f"{test.n:,}", f"{test.value:.4g}", freedom, _p(test.p)
+    return test.name, _word(test), test.kind, f"{test.n:,}", f"{test.value:.4g}", freedom, _p(test.p)
 
 
 def _test_words(test: Test) -> str:
@@ -325,9 +325,9 @@ def _plan(report: Report) -> Html:
         ("Plan digest", tag("code", contents.plan_digest)),
         ("Recipe", together([tag("b", plan["recipe"]["name"]), ": ", _spelled(recipe)])),
         ("Source, as given", given.get("source", "not recorded")),
-        ("Its digest", tag("code", plan["source"])),
+        ("Source digest", tag("code", plan["source"])),
         ("Mixing set, as given", given.get("mixing_set", "not recorded") if contents.mixing else "none"),
-        ("Its digest", tag("code", contents.mixing or "none")),
+        ("Mixing set digest", tag("code", contents.mixing or "none")),
         ("Flip", FLIP_WORDS.get(plan["flip"], plan["flip"])),
         *((words, _spelled(plan[name])) for name, words in _PLANNED.items()),
         *(("Environment", _spelled(one)) for one in contents.environments),
@@ -342,7 +342,7 @@ _PLANNED = {
     "crop": "Crop",
     "views": "Views",
     "codec": "Codec",
-    "quality": "Its quality",
+    "quality": "Quality",
     "images": "Images in the source",
     "baked": "Images to be baked",
     "block_images": "Images in a block",
