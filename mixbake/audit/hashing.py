@@ -117,7 +117,7 @@ def join_near(prints: Fingerprints, distance: int = DISTANCE) -> tuple[NDArray[n
     groups, each by the number of its first picture, and how many pairs were left out by MOST_BESIDE and MOST_PAIRS.
     """
     parents, unlooked = np.arange(len(prints)), 0
-    pairs = np.empty((2, min(MOST_PAIRS, len(prints) * MOST_BESIDE)), np.int64)
+    pairs = np.empty((2, min(MOST_PAIRS, len(prints) * (len(prints) - 1) // 2)), np.int64)
     for k in range(distance + 1):
         # Every (distance + 1)-th bit: neighbouring frequencies go together, and bands of them would be crowded.
         band = prints.hashes & np.uint64(sum(1 << bit for bit in range(k, 64, distance + 1)))
