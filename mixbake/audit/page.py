@@ -27,6 +27,8 @@ GENERATOR = "mixbake audit"
 _SIGN = f'<meta name="generator" content="{GENERATOR}'.encode()
 _BEGINNING = 2048
 """Bytes within which a page of ours says that it is one."""
+MOST_FAULTS = 500
+"""Faults listed."""
 PASSED, FAILED, OPEN = "passed", "FAILED", "not tested"
 _UNDONE = "Could not be done: the summary says why."
 _NO_TESTS = "This recipe leaves nothing to chance that could be tested."
@@ -184,8 +186,9 @@ def _looked_at(report: Report) -> Iterable[tuple[object, ...]]:
     yield "Records", f"{verified.samples:,} compared" if full else left, "header, label, JSON, index row of each"
     again = f"{report.replayed:,} variants" if report.replayed else "not done"
     yield "Made again", again, "rendered from source and program, compared with the stored picture"
-    tests = "not done" if report.tests is None else f"{len(report.tests):,} tests"
-    yield "Distribution", tests, f"on all variants, by the indexes; family-wise error {ALPHA:g}, after Holm"
+    draws = max((test.n for test in report.tests or ()), default=0)
+    tests = "not done" if report.tests is None else f"{len(report.tests):,} tests on up to {draws:,} draws"
+    yield "Distribution", tests, f"by the indexes; family-wise error {ALPHA:g}, after Holm"
     measured = "not done" if signals is None else f"{signals.measured:,} of {signals.variants:,} variants"
     yield "Signals", measured, "by their pixels"
     if signals is None or signals.against is None:
@@ -211,7 +214,8 @@ def _integrity(report: Report) -> Html:
     faults += [("", "", one.reason) for one in report.undone if one.damage]
     parts: list[object] = []
     if faults:
-        parts.append(table(("File", "Key", "Fault"), faults, caption="Faults"))
+        caption = "Faults" if len(faults) <= MOST_FAULTS else f"{len(faults):,} faults, the first {MOST_FAULTS}"
+        parts.append(table(("File", "Key", "Fault"), faults[:MOST_FAULTS], caption=caption))
         advice = "mixbake build --repair, with the command that baked it, makes a damaged bake whole."
         parts.append(tag("p", advice))
     else:
