@@ -146,7 +146,8 @@ def _as_stored(audited: Audited, replayer: Replayer, row: Rows, missing: str) ->
 
 def _stored(audited: Audited, replayer: Replayer, record: Record) -> Iterable[Cell]:
     plan = audited.bake.plan
-    crop = find_crops(audited.catalog, [record], None).get(record.key)
+    own = record.pixels if record.row["view"] == "clean" else None
+    crop = find_crops(audited.catalog, [record], None).get(record.key, own)
     try:
         variant = from_json(record.text)
         try:

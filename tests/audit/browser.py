@@ -28,11 +28,12 @@ FLAGS = [
 def browser() -> Iterator[Any]:
     """Chromium, driven by Playwright."""
     wanted = os.environ.get("MIXBAKE_BROWSER", "")
-    found = wanted or next(filter(None, map(shutil.which, NAMES)), "")
+    found = next(filter(None, map(shutil.which, [wanted] if wanted else NAMES)), "")
+    assert found or not wanted, f"MIXBAKE_BROWSER is {wanted}, which is not here"
+    if not found:
+        pytest.skip("no Chromium is installed: its package is called chromium; MIXBAKE_BROWSER names another")
     if not wanted:
         pytest.importorskip("playwright", reason="playwright is not installed: pip install '.[test]'")
-        if not found:
-            pytest.skip("no Chromium is installed: its package is called chromium; MIXBAKE_BROWSER names another")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

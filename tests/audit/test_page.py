@@ -40,7 +40,9 @@ def report(out: Path, image_folder: Path) -> Report:
     assert found.signals
     assert found.tests
     few = {name: getattr(found.signals, name)[:6] for name in ("worst", "alike", "leaks")}
-    return dataclasses.replace(found, tests=(*found.tests[:12], failed), signals=dataclasses.replace(found.signals, **few))
+    return dataclasses.replace(
+        found, tests=(*found.tests[:12], failed), signals=dataclasses.replace(found.signals, **few)
+    )
 
 
 @pytest.fixture(scope="module")
