@@ -1,28 +1,29 @@
 """One pass over variants: what is measured of each, and of pairs of one image.
 
-    rows by block, image, number -> batches -> records, checked, and their crops (read a batch ahead)
+    rows by block, image, number -> batches -> pictures and their crops (read a batch ahead)
                                             -> likeness, fingerprints, distances within an image
 Rule: the variants of an image lie in one batch as far as they fit, and a batch is all that is held of pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.audit import hashing, likeness
+from mixbake.audit.batches import Batch, BatchReader
 from mixbake.audit.catalog import Catalog, Rows, Variants
 from mixbake.audit.hashing import Fingerprints
 from mixbake.audit.originals import mapped_ahead
-from mixbake.audit.samples import Record, Row, read_records
+from mixbake.audit.samples import Row
 from mixbake.core.blends import BLENDS
 from mixbake.core.ops import OPS
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-Crops = Callable[[Sequence[Record]], Bytes | None]
-"""Crops of some records, uint8 n×S×S×3; None when they cannot be had, and then for all that follow, too."""
+Crops = Callable[[Batch, BatchReader], Bytes | None]
+"""Crops of a batch, uint8 n×S×S×3; None when they cannot be had, and then for all that follow, too."""
 MOST = 1000
 BATCH_BYTES = 1 << 25
 """Variants, and bytes of their pixels, in a batch: as much again for crops, and twice that for the batch ahead."""
@@ -55,16 +56,6 @@ class Measures:
     apart: dict[str, Floats]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """Variants [start, start + n): pixels, crops: uint8 n×S×S×3. codes: by grouping, int64[n]."""
-
-    start: int
-    pixels: Bytes
-    crops: Bytes | None
-    codes: dict[str, NDArray[np.int64]]
-
-
 def measure(
     catalog: Catalog, rows: Rows, crops: Crops, progress: Callable[[str, int, int], None], *, keep_crops: bool = False
 ) -> Measures:
@@ -77,26 +68,28 @@ def measure(
     order = np.lexsort((variants.numbers, *places[::-1]))
     rows, variants = rows[order], catalog.variants(rows[order])
 
-    def read(span: tuple[int, int]) -> _Batch:
-        records = list(read_records(catalog, rows[slice(*span)]))
-        codes = {by: np.array([find(record.row) for record in records]) for by, find in _CODES.items()}
-        pixels = np.stack([record.pixels for record in records])
-        return _Batch(start=span[0], pixels=pixels, crops=crops(records), codes=codes)
+    def read(span: tuple[int, int]) -> tuple[int, Batch, Bytes | None]:
+        batch = reader.read(rows[slice(*span)])
+        return span[0], batch, crops(batch, reader)
 
     likenesses, prints, crop_prints = np.full((3, len(rows)), np.nan), [], []
     codes = {by: np.zeros(len(rows), np.int64) for by in VALUES}
     sums = {by: np.zeros((2, len(values))) for by, values in VALUES.items()}
-    for batch in mapped_ahead(read, _spans(variants, catalog.bake.plan.size), threads=1):
-        here = slice(batch.start, batch.start + len(batch.pixels))
-        prints.append(hashing.fingerprints(batch.pixels))
-        if batch.crops is not None:
-            likenesses[:, here] = _compare(batch.pixels, batch.crops)
-            if keep_crops:
-                crop_prints.append(hashing.fingerprints(batch.crops))
-        for by, found in batch.codes.items():
-            codes[by][here] = found
-            _add_pairs(batch.pixels, variants.positions[here], found, sums[by])
-        progress("variants measured", here.stop, len(rows))
+    reader = BatchReader(catalog)
+    try:
+        for start, batch, cut in mapped_ahead(read, _spans(variants, catalog.bake.plan.size), threads=1):
+            here = slice(start, start + len(batch))
+            prints.append(hashing.fingerprints(batch.pixels))
+            if cut is not None:
+                likenesses[:, here] = _compare(batch.pixels, cut)
+                if keep_crops:
+                    crop_prints.append(hashing.fingerprints(cut))
+            for by, find in _CODES.items():
+                codes[by][here] = [find(row) for row in batch.rows]
+                _add_pairs(batch.pixels, variants.positions[here], codes[by][here], sums[by])
+            progress("variants measured", here.stop, len(rows))
+    finally:
+        reader.close()
     whole = bool(len(rows)) and not np.isnan(likenesses).any()
     with np.errstate(invalid="ignore"):
         apart = {by: total / count for by, (total, count) in sums.items()}

@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -16,16 +17,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbake.audit.batches import Batch, BatchReader
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
 from mixbake.audit.replay import open_given_source
-from mixbake.audit.samples import Record, read_records
 from mixbake.core import programs, render
 from mixbake.core.variant import Crop
 from mixbake.data.decode import decode
 from mixbake.data.listing import Blob
 from mixbake.errors import Damage, DecodeError, MixbakeError, PlanDiffers, StorageError, UsageError
-from mixbake.storage.opened import RESTORE
 from mixbake.storage.plan import Plan
 from mixbake.storage.store import retrying
 
@@ -85,34 +85,32 @@ class Originals:
                 f"an image of {plain(self._spec)} cannot be decoded by the libraries here ({error})"
             ) from error
 
-    def crops(self, records: Sequence[Record]) -> Bytes:
-        """The crops of variants, uint8 n×S×S×3; quick where those of one image follow each other.
+    def crops(self, batch: Batch, reader: BatchReader) -> Bytes:
+        """The crops of variants, uint8 k×S×S×3; quick where those of one image follow each other.
 
         Raises Damage naming shard and key for a crop that is none.
         """
-        out = np.empty((len(records), self._plan.size, self._plan.size, 3), np.uint8)
-        groups = [list(group) for _, group in groupby(range(len(records)), lambda i: records[i].row["image"])]
+        out = np.empty((len(batch), self._plan.size, self._plan.size, 3), np.uint8)
+        groups = [list(group) for _, group in groupby(range(len(batch)), batch.variants.positions.__getitem__)]
 
         def cut(task: tuple[list[int], Blob]) -> None:
             group, blob = task
             image = render.fitted(self.decoded(blob), crop_kind=self._plan.crop, size=self._plan.size)
-            windows = [_window(records[i]) for i in group]
-            flips = [bool(records[i].row["flip"]) for i in group]
+            windows = [_window(batch, i, reader) for i in group]
             try:
-                for i, crop in zip(group, _cut(image, windows, flips, self._plan.size), strict=True):
+                for i, crop in zip(group, _cut(image, windows, self._plan.size), strict=True):
                     out[i] = crop
             except UsageError:
                 # One of them does not fit: alone, it is named.
                 for i, window in zip(group, windows, strict=True):
-                    _check(records[i], image, window, self._plan.size)
+                    _check(image, window, self._plan.size, partial(reader.damage, batch, i))
                 raise
 
         def blobs() -> Iterator[tuple[list[int], Blob]]:
             for group in groups:
-                named = {(str(records[i].row["source"]), str(records[i].row["source_sha256"])) for i in group}
+                named = {(str(batch.rows[i]["source"]), str(batch.rows[i]["source_sha256"])) for i in group}
                 if len(named) > 1:
-                    one = records[group[0]]
-                    raise Damage(f"{one.row['shard']}, {one.key}: its image has another source elsewhere in the index")
+                    raise reader.damage(batch, group[0], "its image has another source elsewhere in the index")
                 yield group, self.read(*named.pop())
 
         for _ in mapped_ahead(cut, blobs()):
@@ -146,13 +144,13 @@ class Beside:
             raise error
         self.originals, self.missing = None, plain(error)
 
-    def crops(self, records: Sequence[Record]) -> Bytes | None:
-        """The crops of variants, uint8 n×S×S×3, or None without a source. Raises Damage naming shard and key."""
+    def crops(self, batch: Batch, reader: BatchReader) -> Bytes | None:
+        """The crops of variants, uint8 k×S×S×3, or None without a source. Raises Damage naming shard and key."""
         if self.kind == "clean":
-            return clean_crops(self._catalog, records)
+            return reader.clean_crops(batch)
         if self.originals is not None:
             try:
-                return self.originals.crops(records)
+                return self.originals.crops(batch, reader)
             except (PlanDiffers, StorageError) as error:
                 self.lose(error)
         return None
@@ -167,48 +165,33 @@ def _recorded(catalog: Catalog) -> str:
     return spec
 
 
-def clean_crops(catalog: Catalog, records: Sequence[Record]) -> Bytes:
-    """The bake's own clean crops of variants, uint8 n×S×S×3. Raises Damage naming shard and key."""
-    bake = catalog.bake
-    positions = np.searchsorted(bake.images, [record.row["image"] for record in records]).tolist()
-    numbers = [record.row["number"] // bake.plan.group for record in records]
-    rows = [catalog.find("clean", number, position) for number, position in zip(numbers, positions, strict=True)]
-    wanted, which = np.unique(np.array(rows, np.int64), return_inverse=True)
-    crops = np.empty((len(wanted), bake.plan.size, bake.plan.size, 3), np.uint8)
-    for i, record in enumerate(read_records(catalog, wanted)):
-        crops[i] = record.pixels
-    chosen: Bytes = crops[which]
-    return chosen
-
-
 def squared(image: Bytes, size: int) -> Bytes:
     """The central square of an image at size×size: how pictures of any shape are compared."""
     return render.fitted(image, crop_kind="pad", size=size)
 
 
-def _window(record: Record) -> Crop:
+def _window(batch: Batch, i: int, reader: BatchReader) -> tuple[Crop, bool]:
+    """Where a variant's crop was taken, and whether it was mirrored. Raises Damage naming shard and key."""
+    document = reader.document(batch, i)
     try:
-        window = Crop(**json.loads(record.text)["crop"])
+        window = Crop(**document["crop"])
         programs.crop_row(window)
     except (UsageError, KeyError, TypeError, ValueError) as error:
-        raise _damage(record, error) from error
-    return window
+        raise reader.damage(batch, i, f"its crop is none ({plain(error)})") from error
+    return window, bool(document.get("flip"))
 
 
-def _cut(image: Bytes, windows: Sequence[Crop], flips: Sequence[bool], size: int) -> Iterator[Bytes]:
+def _cut(image: Bytes, windows: Sequence[tuple[Crop, bool]], size: int) -> Iterator[Bytes]:
     """Crops of an image one by one, in memory that the next one overwrites. Raises UsageError."""
     table = programs.empty(len(windows), view="clean", recipe="", steps=1, ops=1, blends=1)
-    table.crops[:], table.flips[:] = [programs.crop_row(window) for window in windows], flips
+    table.crops[:] = [programs.crop_row(window) for window, _ in windows]
+    table.flips[:] = [flip for _, flip in windows]
     # Without steps the crop is the result.
     return render.render_each(table, [image] * len(windows), render.NO_PICTURES, render.Canvas(size))
 
 
-def _check(record: Record, image: Bytes, window: Crop, size: int) -> None:
+def _check(image: Bytes, window: tuple[Crop, bool], size: int, damage: Callable[[str], Damage]) -> None:
     try:
-        render.crop(image, window, size)
+        render.crop(image, window[0], size)
     except UsageError as error:
-        raise _damage(record, error) from error
-
-
-def _damage(record: Record, error: Exception) -> Damage:
-    return Damage(f"{record.row['shard']}, {record.key}: its crop cannot be cut ({plain(error)}): {RESTORE}")
+        raise damage(f"its crop cannot be cut ({plain(error)})") from error
