@@ -1,0 +1,118 @@
+"""Promises of stated laws: they are the papers' distributions, and every recipe states its own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from mixbake.core.ops import OP_SETS, tensor_range
+from mixbake.recipes.laws import (
+    Numbers,
+    equally,
+    greatest,
+    mapped,
+    median,
+    mirrored,
+    product,
+    root,
+    shifted,
+    spell_program,
+    uniform,
+)
+from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.presets import RECIPES
+from mixbake.recipes.stated import LAWS, pad_offset, window_offset
+
+MICRO = 1_000_000
+POINTS = np.array([0, 1, 17, 250_000, 500_000, 801_000, 999_999])
+
+
+@pytest.mark.parametrize(
+    ("law", "known"),
+    [
+        (greatest(3), scipy.stats.beta(3, 1)),
+        (mirrored(greatest(3), MICRO), scipy.stats.beta(1, 3)),
+        (median(3), scipy.stats.beta(3, 3)),
+        (median(40), scipy.stats.beta(40, 40)),
+        (root(2.5), scipy.stats.beta(2.5, 1)),
+        (root(0.5), scipy.stats.beta(0.5, 1)),
+        (uniform(0, MICRO), scipy.stats.uniform()),
+        (shifted(greatest(2), 0), scipy.stats.beta(2, 1)),
+    ],
+)
+def test_laws_of_coefficients_are_beta_laws(law: Numbers, known: Any) -> None:
+    """Up to the steps of 1e-6 in which numbers are drawn."""
+    found = law.cdf(POINTS)
+    assert (known.cdf((POINTS - 1) / MICRO) - 1e-5 <= found).all()
+    assert (found <= known.cdf((POINTS + 1.5) / MICRO) + 1e-5).all()
+
+
+@pytest.mark.parametrize("law", [greatest(3), median(3), root(2.5), uniform(-4, 4), mirrored(greatest(3), 0)])
+def test_a_law_ends_where_it_says(law: Numbers) -> None:
+    assert law.cdf(np.array([law.low - 1, law.high])).tolist() == pytest.approx([0, 1], abs=1e-12)
+    assert (np.diff(law.cdf(np.linspace(law.low, law.high, 9).astype(np.int64))) >= 0).all()
+
+
+@pytest.mark.parametrize("law", [greatest(3), uniform(5, 9)])
+def test_moved_laws_are_those_of_moved_numbers(law: Numbers) -> None:
+    x = np.array([law.low, (law.low + law.high) // 2, law.high])
+    np.testing.assert_allclose(shifted(law, 7).cdf(x + 7), law.cdf(x))
+    # P(3 - X <= y) = P(X >= 3 - y)
+    np.testing.assert_allclose(mirrored(law, 3).cdf(3 - x), 1 - law.cdf(x - 1))
+
+
+def test_values_of_a_function_have_the_weights_of_its_arguments() -> None:
+    values, law = mapped(uniform(100_000, 3_200_000), lambda level: np.maximum(level // MICRO, 1))
+    assert (values.tolist(), law.values) == ([1, 2, 3], ("1", "2", "3"))
+    assert law.weights == (1_900_000, 1_000_000, 200_001)
+
+
+def test_independent_draws_multiply() -> None:
+    both = product(equally("ab"), equally((1, 2, 3)))
+    assert both.values == ("a, 1", "a, 2", "a, 3", "b, 1", "b, 2", "b, 3")
+    assert len(set(both.weights)) == 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_states_its_laws(name: str) -> None:
+    recipe = RECIPES[name]
+    laws = LAWS[recipe.family](recipe, 32)
+    assert len(laws.programs.values) == len(laws.programs.weights) > 0
+    if isinstance(recipe, LayerMix):
+        assert laws.op
+        assert set(laws.op.values) == {use.op for use in laws.uses} == set(OP_SETS[recipe.op_set])
+
+
+def test_layermix_has_the_papers_probabilities() -> None:
+    """arXiv 2501.04861: layers and ops uniform; blends 1/3, 1/3, 1/6, 1/6; Beta(3, 1) and Beta(1, 3)."""
+    laws = LAWS["layermix"](LayerMix(), 32)
+    assert laws.layer
+    assert laws.blend
+    assert set(laws.layer.weights) == {1}
+    weights = dict(zip(laws.blend.values, laws.blend.weights, strict=True))
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    assert shares == pytest.approx({"arithmetic": 1 / 3, "geometric": 1 / 3, "pixel": 1 / 6, "element": 1 / 6})
+    assert [pair.weight for pair in laws.pairs] == [1, 1]
+    assert [(pair.a.low, pair.a.high) for pair in laws.pairs] == [(0, MICRO), (MICRO, 2 * MICRO)]
+    for use in laws.uses:
+        ends = (use.level.low, use.level.high) if use.level else (0, 0)
+        assert ends == tensor_range(use.op, severity=8, size=32)
+
+
+def test_the_published_slip_is_stated_too() -> None:
+    uses = {use.op: use for use in LAWS["layermix"](LayerMix(severity=3, quirks="published"), 32).uses}
+    level = uses["solarize_increasing"].level
+    assert level
+    assert (level.low, level.high) == (100_000, 3_000_000)
+    assert uses["solarize_increasing"].arguments(np.array([1_000_000, 3_000_000])).tolist() == [0, 0]
+
+
+def test_windows_reach_as_far_as_they_are_drawn() -> None:
+    assert [(pad_offset(size).low, pad_offset(size).high) for size in (4, 32, 33)] == [(0, 0), (-4, 4), (-4, 4)]
+    assert (window_offset(36, 32).low, window_offset(36, 32).high) == (0, 4)
+
+
+def test_programs_are_spelled_in_words() -> None:
+    assert spell_program(layer=0, ops=0, blends=0, picture=False) == "bare crop"
+    assert spell_program(layer=3, ops=3, blends=2, picture=True) == "layer 3, 3 op, 2 blend, picture"
