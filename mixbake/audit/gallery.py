@@ -16,7 +16,7 @@ from PIL import Image
 from mixbake.audit.audited import Audited
 from mixbake.audit.catalog import Rows
 from mixbake.audit.crops import find_crops
-from mixbake.audit.faults import plain
+from mixbake.audit.faults import Fault, plain
 from mixbake.audit.replay import Replayer
 from mixbake.audit.samples import Record, read_records
 from mixbake.audit.strip import replayed_cells, stored_cells, window_of
@@ -54,12 +54,13 @@ class Plate:
 class Exhibit:
     """A variant with its strip.
 
-    kind, layer, ops, levels, blends, source: class name and the rest as in the index. picture: as stored; None if it
-    is damaged. replayed: whether it was made again; sound: whether nothing was found wrong. verdict: in words.
-    missing: why it was not made again, or "".
+    shard: its tar. kind, layer, ops, levels, blends, source: class name and the rest as in the index. picture: as
+    stored; None if it is damaged. replayed: whether it was made again; sound: whether nothing was found wrong.
+    verdict: in words. missing: why it was not made again, or "".
     """
 
     key: str
+    shard: str
     kind: str
     view: str
     layer: int | None
@@ -73,6 +74,11 @@ class Exhibit:
     sound: bool
     verdict: str
     missing: str
+
+    @property
+    def fault(self) -> Fault:
+        """What is wrong with it, where it is not sound."""
+        return Fault(shard=self.shard, key=self.key, fault=self.verdict.removeprefix(f"{self.shard}, {self.key}: "))
 
 
 def exhibit(
@@ -94,8 +100,9 @@ def exhibit(
     made: dict[int, Exhibit] = {}
     for done, i in enumerate(order, 1):
         place = variants.view(i), int(variants.numbers[i]), int(variants.positions[i])
+        shard = audited.bake.shard(*place[:2], int(audited.bake.blocks[place[2]])).name
         shown = _look(audited, replayer, rows[i : i + 1], place)
-        made[i] = Exhibit(key=variants.key(i), view=place[0], **_facts(told[i]), **shown)
+        made[i] = Exhibit(key=variants.key(i), shard=shard, view=place[0], **_facts(told[i]), **shown)
         progress(done, len(order))
     return tuple(made[i] for i in range(len(rows)))
 

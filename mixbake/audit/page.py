@@ -29,7 +29,7 @@ _BEGINNING = 2048
 """Bytes within which a page of ours says that it is one."""
 MOST_FAULTS = 500
 """Faults listed."""
-PASSED, FAILED, OPEN = "passed", "FAILED", "not tested"
+PASSED, FAILED, OPEN, CALM = "passed", "FAILED", "not tested", "nothing stands out"
 _UNDONE = "Could not be done: the summary says why."
 _NO_TESTS = "This recipe leaves nothing to chance that could be tested."
 SECTIONS = {
@@ -136,7 +136,7 @@ def _summary(report: Report) -> Html:
 
 
 def _verdict(name: str, word: str, words: str, place: str) -> Html:
-    kind = {PASSED: "good", FAILED: "bad"}.get(word, "neutral")
+    kind = {PASSED: "good", FAILED: "bad"}.get(word, "plain" if word == CALM else "neutral")
     link = tag("a", name, href=f"#{place}")
     return tag(
         "div", tag("h3", link), tag("p", tag("strong", word), class_="word"), tag("p", words), class_=f"verdict {kind}"
@@ -148,8 +148,10 @@ def _integrity_words(report: Report) -> str:
         depth = (
             "every byte, record and index row" if report.verified.level == "full" else "promises and sizes of all files"
         )
-        again = f"; {report.replayed:,} variants made again, as stored" if report.replayed else ""
-        return f"No damage found: {depth}{again}."
+        again = (
+            f"{report.replayed:,} variants made again, as stored" if report.replayed else "no variant was made again"
+        )
+        return f"No damage found: {depth}; {again}."
     return f"{len(report.verified.faults) + len(report.unsound) + sum(one.damage for one in report.undone):,} faults."
 
 
@@ -168,7 +170,7 @@ def _signal_words(report: Report) -> tuple[str, str]:
     if found:
         return "to be looked at", f"{', '.join(found)}. Signals inform; the bake does not fail by them."
     return (
-        "nothing stands out",
+        CALM,
         f"On {report.signals.measured:,} variants. Signals inform; the bake does not fail by them.",
     )
 
@@ -209,13 +211,13 @@ def _looked_at(report: Report) -> Iterable[tuple[object, ...]]:
 
 def _integrity(report: Report) -> Html:
     verified = report.verified
-    faults = [(one.shard, one.key or "", one.fault) for one in verified.faults]
-    faults += [(one.source, one.key, one.verdict) for one in report.unsound]
-    faults += [("", "", one.reason) for one in report.undone if one.damage]
+    found = [*verified.faults, *(one.fault for one in report.unsound)]
+    faults = [(one.shard, tag("code", one.key) if one.key else "", one.fault) for one in found]
+    faults += [(one.part, "", one.reason) for one in report.undone if one.damage]
     parts: list[object] = []
     if faults:
         caption = "Faults" if len(faults) <= MOST_FAULTS else f"{len(faults):,} faults, the first {MOST_FAULTS}"
-        parts.append(table(("File", "Key", "Fault"), faults[:MOST_FAULTS], caption=caption))
+        parts.append(table(("Where", "Key", "Fault"), faults[:MOST_FAULTS], caption=caption))
         advice = "mixbake build --repair, with the command that baked it, makes a damaged bake whole."
         parts.append(tag("p", advice))
     else:

@@ -72,10 +72,10 @@ _LEGEND = (
 
 def _named(signals: Signals) -> Html:
     found = signals.named
-    rows = [
-        (name, words, f"{found[name]:,.4g}" if name in found else "not measured") for name, words in SIGNALS.items()
-    ]
-    return table(("Name for --fail-on", "What it is", "Found"), rows, caption="Numbers that should be 0", numbers=1)
+    rows = [(name, words, f"{found[name]:,.4g}" if name in found else "–") for name, words in SIGNALS.items()]
+    return table(
+        ("Name", "What it is", "Found"), rows, caption="What --fail-on can name: numbers that should be 0", numbers=1
+    )
 
 
 def _compared(signals: Signals) -> str:

@@ -116,7 +116,7 @@ class Report:
         found = []
         if not self.intact:
             causes = [str(fault) for fault in self.verified.faults]
-            causes += [f"{one.key}: {one.verdict}" for one in self.unsound]
+            causes += [str(one.fault) for one in self.unsound]
             causes += [one.reason for one in self.undone if one.damage]
             found.append(f"integrity ({causes[0]}{f', and {len(causes) - 1:,} more' if len(causes) > 1 else ''})")
         if self.failed_tests:
@@ -142,11 +142,13 @@ class Report:
         )
         signals, again = self.signals, f"{self.replayed:,} variants made again"
         standing = [] if signals is None else [f"{name} {value:,.4g}" for name, value in signals.named.items() if value]
-        measured = "not measured" if signals is None else f"on {signals.measured:,} of {signals.variants:,} variants"
+        measured = "" if signals is None else f"on {signals.measured:,} of {signals.variants:,} variants"
         return (
             f"integrity: {'passed' if self.intact else 'FAILED'} ({self.verified.level}, {again})",
             f"distribution: {tests}",
-            f"signals: {', '.join(standing) or 'nothing stands out'}, {measured}",
+            f"signals: {', '.join(standing) or 'nothing stands out'}, {measured}"
+            if signals
+            else "signals: not measured",
             *(plain(f"{one.part} not done: {one.reason}") for one in self.undone),
         )
 
@@ -167,7 +169,7 @@ class Report:
             "signals": None if self.signals is None else asdict(self.signals) | {"named": self.signals.named},
             "gallery": [one.key for one in self.gallery],
             "replayed": self.replayed,
-            "unsound": {one.key: one.verdict for one in self.unsound},
+            "unsound": [asdict(one.fault) for one in self.unsound],
             "undone": [asdict(one) for one in self.undone],
             "missing": self.missing,
         }
