@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import json
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -103,14 +104,20 @@ def test_groups_are_the_columns_of_the_index(clean: Path) -> None:
         assert {value: group.n for value, group in by_value(everything.groups, by).items()} == counts
 
 
-def test_diversity_is_the_distance_of_neighbours_in_number(clean: Path) -> None:
-    mixes = {place: pixels(members).astype(float) for place, members in stored(clean).items() if place[0] == "mix"}
-    apart = [
-        np.sqrt(np.mean((mixes["mix", number, image] - mixes["mix", number + 1, image]) ** 2)) / 255
-        for image in range(40)
-        for number in (0, 1)
-    ]
-    assert by_value(found(clean).groups, "all")["all"].diversity == pytest.approx(np.mean(apart))
+@pytest.mark.parametrize("by", ["all", "layer"])
+def test_diversity_is_the_distance_of_neighbours_within_a_group(clean: Path, by: str) -> None:
+    mixes = {place[1:]: members for place, members in stored(clean).items() if place[0] == "mix"}
+    apart: dict[str, list[float]] = {}
+    for image in range(40):
+        last: dict[str, NDArray[np.float64]] = {}
+        for number in range(3):
+            value = "all" if by == "all" else str(json.loads(mixes[number, image]["json"])["layer"])
+            picture = pixels(mixes[number, image]).astype(np.float64)
+            if value in last:
+                apart.setdefault(value, []).append(float(np.sqrt(np.mean((picture - last[value]) ** 2)) / 255))
+            last[value] = picture
+    diversity = {value: group.diversity for value, group in by_value(found(clean).groups, by).items()}
+    assert diversity == {value: pytest.approx(np.mean(distances)) for value, distances in apart.items()}
 
 
 def test_crops_cut_from_the_source_are_the_clean_ones(
