@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.audit.catalog import MOST_VALUES, Catalog
+from mixbake.audit.catalog import Catalog
 from mixbake.audit.draws import OFF, OTHER, STEP_CODES, Draws, Progress, Variety
 from mixbake.audit.windows import read_windows
 from mixbake.core import rng
@@ -41,8 +41,8 @@ MOST_WINDOWS = 10_000
 _ALWAYS = equally(["as stated"])
 """The law of what must be so; code 0."""
 _SIGNS = equally(["+", "-"])
-_FORMS = (128, MOST_VALUES + 1, MOST_VALUES + 1, 2)
-"""How many layers, ops, blends and pictures a row of an index can have."""
+_FORMS = (128, 256, 256, 2)
+"""How many layers, ops, blends and pictures are told apart: more than any recipe has, and all that an int8 holds."""
 _SUMMED = [BLENDS["arithmetic"], BLENDS["geometric"]]
 _MASKED = [BLENDS["pixel"], BLENDS["element"]]
 
@@ -102,7 +102,8 @@ def _about_programs(variants: Variety, mixes: Ints, laws: Laws) -> Iterator[Ques
 def _programs(variants: Variety, mixes: Ints, law: Categorical) -> Ints:
     """Place of each program's form among the law's values."""
     columns = np.maximum(variants.layer, 0), variants.ops, variants.blends, variants.picture != OTHER
-    forms, which = np.unique(np.ravel_multi_index([column[mixes] for column in columns], _FORMS), return_inverse=True)
+    mixed = [column[mixes] for column in columns]
+    forms, which = np.unique(np.ravel_multi_index(mixed, _FORMS, mode="clip"), return_inverse=True)
     known = {form: place for place, form in enumerate(law.values)}
     places = [
         known.get(spell_program(layer=layer, ops=ops, blends=blends, picture=bool(picture)), OTHER)
