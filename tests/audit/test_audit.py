@@ -1,9 +1,11 @@
 """Promises of `mixbake audit`: what passes, what fails and how, what is shown, and which files it may replace."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -21,8 +23,9 @@ import mixbake.audit
 from mixbake.audit.gallery import REDUCED, plate
 from mixbake.audit.page import write_page
 from mixbake.audit.report import Asked, Report, audit
-from mixbake.audit.signals import SIGNALS
+from mixbake.audit.signals import SIGNALS, Worst
 from mixbake.bake.sheet import Cell
+from mixbake.data.pictures import open_pictures
 
 Command = Callable[..., Any]
 Bytes = NDArray[np.uint8]
@@ -117,6 +120,15 @@ def test_the_report_as_json(command: Command, tmp_path: Path, out: Path) -> None
     assert Path(found["page"]) == tmp_path / "a.html"
 
 
+def test_json_knows_no_infinities(out: Path) -> None:
+    report = audit(out, Asked(sample=0))
+    assert report.signals
+    endless = Worst(measure="psnr", key="00000000-0000", value=math.inf)
+    signals = dataclasses.replace(report.signals, worst=(endless,))
+    found = json.loads(json.dumps(dataclasses.replace(report, signals=signals).to_json(), allow_nan=False))
+    assert found["signals"]["worst"][0]["value"] is None
+
+
 def test_equal_asking_gives_equal_bytes(out: Path) -> None:
     first, second = (write_page(audit(out, Asked(sample=12, seed=3))) for _ in range(2))
     assert first == second
@@ -134,6 +146,8 @@ def test_damage_ends_with_6_and_a_page_that_names_it(command: Command, tmp_path:
         flip_bit(index, index.stat().st_size // 2)
     elif damage == "images.parquet":
         flip_bit(own / "images.parquet", 100)
+    elif damage == "a forged picture":
+        swap_pictures(shard)
     else:
         # The fifth byte of a pixel line in every record: what a picture shows changes, and nothing else does.
         record = (shard.stat().st_size - 1024) // 40
@@ -149,6 +163,16 @@ def test_damage_ends_with_6_and_a_page_that_names_it(command: Command, tmp_path:
     name = {"an index": index.name, "images.parquet": "images.parquet"}.get(damage, "-0001")
     assert (shard.name if damage == "a shard is gone" else name) in words
     assert "FAILED" in words
+
+
+def swap_pictures(shard: Path) -> None:
+    """Every record gets the picture of the one before or behind it; all bytes of the files are as they may be."""
+    data = bytearray(shard.read_bytes())
+    record, picture = (len(data) - 1024) // 40, slice(512, 512 + 4608)
+    parts = [data[row * record : (row + 1) * record] for row in range(40)]
+    for one, two in zip(parts[::2], parts[1::2], strict=True):
+        one[picture], two[picture] = two[picture], one[picture]
+    shard.write_bytes(b"".join(parts) + data[40 * record :])
 
 
 def test_a_recipe_that_is_not_the_one_that_was_baked_fails(
@@ -218,8 +242,31 @@ def test_every_picture_is_what_its_caption_says(
         original = Image.open(image_folder / document["source"]).convert("RGB")
         assert original.format == "JPEG" or np.array_equal(pictures["source"], np.asarray(original))
         assert ("1: picture" in pictures) == (document["picture"] is not None)
+        if window := document["picture"]:
+            assert np.array_equal(pictures["1: picture"], mixed_with(tmp_path / "own", window))
         seen += len(strip)
     assert seen > 100
+
+
+def mixed_with(out: Path, window: dict[str, Any]) -> Bytes:
+    """Pixels of a variant's window of a mixing picture, uint8 32×32×3."""
+    picture = open_pictures(next((out / "mixing").iterdir())).picture(window["id"])
+    cut = picture[window["top"] :, window["left"] :][:32, :32]
+    cut = cut[:, ::-1] if window["hflip"] else cut
+    cut = cut[::-1] if window["vflip"] else cut
+    return np.broadcast_to(cut, (32, 32, 3))
+
+
+def test_without_source_and_clean_crops_no_crop_is_shown(
+    tmp_path: Path, out: Path, own_images: Path, picture_folder: Path
+) -> None:
+    bake(own_images, tmp_path / "own", picture_folder)
+    shutil.rmtree(own_images)
+    for one in audit(tmp_path / "own", Asked(sample=20)).exhibits:
+        assert [plate.lines[0] for plate in one.strip if plate.data is not None] in (
+            ["result"],
+            ["1: picture", "result"],
+        )
 
 
 def test_without_its_source_a_strip_shows_what_is_stored_and_says_so(
