@@ -250,6 +250,18 @@ def test_names_of_a_stranger_stay_text(
         assert seen.count("#gallery-cards .exhibit") == sum(one.kind in _said_as(name) for one in found.gallery)
 
 
+def test_a_contact_sheet_fits_a_telephone(
+    visit: Open, command: Any, tmp_path: Path, image_folder: Path, picture_folder: Path
+) -> None:
+    bake(image_folder, tmp_path / "own", picture_folder, size=224, views="clean", limit=3)
+    assert command("sample", tmp_path / "own", "-o", tmp_path / "sheet.html").code == 0
+    seen = visit(tmp_path / "sheet.html", viewport={"width": 360, "height": 700})
+    assert seen.count("img") == 9
+    assert not seen.overflows()
+    assert seen.page.evaluate(FAINT)[1] == []
+    assert seen.said == []
+
+
 def _said_as(name: str) -> list[str]:
     return [name, name.replace("?", "\x1b"), name.replace("?", "\u202e")]
 
