@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -221,6 +221,20 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function to call with how many are done."""
     inner = TerminalWatcher(Console(stderr=True)) if sys.stderr.isatty() else LineWatcher(sys.stderr)
     yield lambda done: inner.prepare(what, done, total)
+
+
+@contextmanager
+def counting_each() -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with what is counted, how many are done, and of how many: one thing after the other."""
+    shown: dict[str, Callable[[int], None]] = {}
+    with ExitStack() as stack:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                shown[what] = stack.enter_context(counting(what, total))
+            shown[what](done)
+
+        yield progress
 
 
 @contextmanager

@@ -159,7 +159,7 @@ class Replayer:
         source, sha256 = self._named[int(bake.images[position])]
         image = self._image(source, sha256)
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
-        picture, name = self._picture(variant)
+        picture, name = self.picture(variant)
         try:
             rendered = render.render(variant, fitted, picture, size=plan.size)
         except _UNSOUND as error:
@@ -202,9 +202,12 @@ class Replayer:
         plan = self._bake.plan
         offset, size = self._row(key, view, number, position)
         tail = tar.tail_bytes(plan.member_bytes)
-        with (self._out / shard).open("rb") as file:
-            file.seek(max(0, offset - tar.UNIT))
-            data = file.read(tar.UNIT + tar.padded(size) + tail)
+        try:
+            with (self._out / shard).open("rb") as file:
+                file.seek(max(0, offset - tar.UNIT))
+                data = file.read(tar.UNIT + tar.padded(size) + tail)
+        except FileNotFoundError as error:
+            raise Damage(f"{shard} is missing: `mixbake build --repair` makes it whole") from error
         wanted = tar.header(f"{key}.{plan.extension}", size)
         if data[: tar.UNIT] != wanted:
             raise Damage(f"{shard}, {key}: {describe_header(data[: tar.UNIT], wanted, 'picture')}")
@@ -281,7 +284,8 @@ class Replayer:
         except DecodeError as error:
             raise PlanDiffers(f"{path} cannot be decoded by the libraries here ({error})") from error
 
-    def _picture(self, variant: Variant) -> tuple[Bytes | None, str]:
+    def picture(self, variant: Variant) -> tuple[Bytes | None, str]:
+        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
         if variant.picture is None:
             return None, ""
         pictures, number = self._pictures, variant.picture.id

@@ -28,9 +28,9 @@ MIME = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 _STYLE = """
 :root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }
-body { margin: 1.5rem; } h1 { font-size: 1.1rem; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(WIDTHpx, 1fr)); gap: 1.2rem; }
-figure { margin: 0; overflow-wrap: anywhere; }
+body { margin: 1.5rem; overflow-wrap: anywhere; } h1 { font-size: 1.1rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, min(100%, WIDTHpx)); gap: 1.2rem 2rem; }
+figure { margin: 0; }
 img { width: SIDEpx; height: SIDEpx; image-rendering: RENDERING; margin-right: 6px; }
 figcaption { font-size: 12px; } b { font-weight: 600; } figcaption span { opacity: .75; }
 """

@@ -1,8 +1,6 @@
 """Commands that check bakes: whether they are intact, and how a variant was made."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,11 +30,12 @@ def verify(
     from mixbake.audit.faults import explain  # noqa: PLC0415 - quick --help
     from mixbake.audit.verify import Checks  # noqa: PLC0415
     from mixbake.audit.verify import verify as run_verify  # noqa: PLC0415
+    from mixbake.progress import counting_each  # noqa: PLC0415
 
     if quick and (full or decode):
         raise UsageError("--quick looks at no contents: leave it out, or leave out --full and --decode")
     checks = Checks(full=full, decode=decode, replay=replay, source=source, digest=digest.lower())
-    with _progress() as progress:
+    with counting_each() as progress:
         found = run_verify(shards, checks, progress=progress)
     typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
     if not found.intact:
@@ -87,30 +86,15 @@ def index(
     """Are indexes, images.parquet and lengths whole? Exit code 6 when not; --rebuild makes them again."""
     from mixbake.audit.rebuild import explain, look  # noqa: PLC0415 - quick --help
     from mixbake.audit.rebuild import rebuild as run_rebuild  # noqa: PLC0415
+    from mixbake.progress import counting_each  # noqa: PLC0415
 
     if source is not None and not rebuild:
         raise UsageError("--source goes with --rebuild: looking needs no source")
     if rebuild:
-        with _progress() as progress:
+        with counting_each() as progress:
             found = run_rebuild(shards, source=source, progress=progress)
     else:
         found = look(shards)
     typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
     if not found.whole:
         raise Damage(f"{shards} has damaged indexes: `mixbake index --rebuild` makes them again from its tars")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows how far each thing is, one after the other."""
-    from mixbake.progress import counting  # noqa: PLC0415 - quick --help
-
-    shown: dict[str, Callable[[int], None]] = {}
-    with ExitStack() as stack:
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in shown:
-                shown[what] = stack.enter_context(counting(what, total))
-            shown[what](done)
-
-        yield progress

@@ -4,8 +4,9 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from browser import browser  # noqa: F401 - fixtures, which tests ask for by name
 from outcome import Outcome
-from shared_bakes import jsd_bake  # noqa: F401 - fixtures, which tests ask for by name
+from shared_bakes import jsd_bake  # noqa: F401
 from tampering import bakes  # noqa: F401
 
 from mixbake import cli

@@ -1,0 +1,204 @@
+"""Variants to be looked at: each with its picture and the strip of how it was made, ready for a page.
+
+    row of the index -> replayed from its source, compared with what is stored -> strip
+                     -> or, where source or mixing set are not at hand, what the bake itself holds
+Rule: a picture on a page is the one that it says it is; where that one is not at hand there is an empty place.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mixbake.audit.audited import Audited
+from mixbake.audit.catalog import Rows
+from mixbake.audit.crops import find_crops
+from mixbake.audit.faults import Fault, plain
+from mixbake.audit.replay import Replayer
+from mixbake.audit.samples import Record, read_records
+from mixbake.audit.strip import replayed_cells, stored_cells, window_of
+from mixbake.bake.sheet import Box, Cell
+from mixbake.core.variant import from_json
+from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
+
+EXACT = 64
+"""Greatest side in pixels of pictures that are shown to the pixel, as PNG."""
+REDUCED, QUALITY = 160, 85
+"""Greatest side in pixels of all other pictures, and their JPEG quality."""
+ENLARGED = 96
+"""Small pictures are shown so many pixels wide, or a little less: by a whole factor."""
+_COLUMNS = ("class", "layer", "ops", "levels", "blends", "source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plate:
+    """A picture ready for a page, or an empty place.
+
+    data: the file, or None; mime: its kind. width, height: in CSS pixels; exact: to the pixel, enlarged with hard
+    edges. lines: what it is. box: (left, top, width, height) to be framed, in CSS pixels.
+    """
+
+    data: bytes | None
+    mime: str
+    width: int
+    height: int
+    exact: bool
+    lines: tuple[str, ...]
+    box: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A variant with its strip.
+
+    shard: its tar. kind, layer, ops, levels, blends, source: class name and the rest as in the index. picture: as
+    stored; None if it is damaged. replayed: whether it was made again; sound: whether nothing was found wrong.
+    verdict: in words. missing: why it was not made again, or "".
+    """
+
+    key: str
+    shard: str
+    kind: str
+    view: str
+    layer: int | None
+    ops: tuple[str, ...]
+    levels: tuple[float, ...]
+    blends: tuple[str, ...]
+    source: str
+    picture: Plate | None
+    strip: tuple[Plate, ...]
+    replayed: bool
+    sound: bool
+    verdict: str
+    missing: str
+
+    @property
+    def fault(self) -> Fault:
+        """What is wrong with it, where it is not sound."""
+        return Fault(shard=self.shard, key=self.key, fault=self.verdict.removeprefix(f"{self.shard}, {self.key}: "))
+
+
+def exhibit(
+    audited: Audited,
+    replayer: Replayer,
+    rows: Rows,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[Exhibit, ...]:
+    """The variants of some rows, in their order; damage of a single one is told by its exhibit.
+
+    Raises Damage naming an index that cannot be used.
+    """
+    catalog = audited.catalog
+    table, variants = catalog.checked(rows, _COLUMNS), catalog.variants(rows)
+    told = table.select(_COLUMNS).to_pylist()
+    # Block by block, as each has its own indexes.
+    order = np.argsort(audited.bake.blocks[variants.positions], kind="stable").tolist()
+    made: dict[int, Exhibit] = {}
+    for done, i in enumerate(order, 1):
+        place = variants.view(i), int(variants.numbers[i]), int(variants.positions[i])
+        shard = audited.bake.shard(*place[:2], int(audited.bake.blocks[place[2]])).name
+        shown = _look(audited, replayer, rows[i : i + 1], place)
+        made[i] = Exhibit(key=variants.key(i), shard=shard, view=place[0], **_facts(told[i]), **shown)
+        progress(done, len(order))
+    return tuple(made[i] for i in range(len(rows)))
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": str(row["class"]),
+        "layer": row["layer"],
+        "source": str(row["source"]),
+        **{name: tuple(row[name] or ()) for name in ("ops", "levels", "blends")},
+    }
+
+
+def _look(audited: Audited, replayer: Replayer, row: Rows, place: tuple[str, int, int]) -> dict[str, Any]:
+    """The rest of an exhibit: replayed, or as stored, or what is wrong with it."""
+    try:
+        try:
+            found = replayer.replay(*place)
+        except (PlanDiffers, StorageError) as error:
+            # A source that cannot be read; a shard that cannot is told by what comes next.
+            return _as_stored(audited, replayer, row, str(error))
+        cells = list(replayed_cells(found))
+        return {
+            "picture": plate(cells[-1]),
+            "strip": tuple(map(plate, cells)),
+            "replayed": True,
+            "sound": found.good,
+            "verdict": found.verdict,
+            "missing": "",
+        }
+    except Damage as error:
+        nothing = {"picture": None, "strip": (), "replayed": False, "sound": False, "missing": ""}
+        return {**nothing, "verdict": plain(error)}
+
+
+def _as_stored(audited: Audited, replayer: Replayer, row: Rows, missing: str) -> dict[str, Any]:
+    record = next(read_records(audited.catalog, row))
+    cells = list(_stored(audited, replayer, record))
+    return {
+        "picture": plate(cells[-1]),
+        "strip": tuple(map(plate, cells)),
+        "replayed": False,
+        "sound": True,
+        "verdict": "not made again",
+        "missing": missing,
+    }
+
+
+def _stored(audited: Audited, replayer: Replayer, record: Record) -> Iterable[Cell]:
+    plan = audited.bake.plan
+    own = record.pixels if record.row["view"] == "clean" else None
+    crop = find_crops(audited.catalog, [record], None).get(record.key, own)
+    try:
+        variant = from_json(record.text)
+        try:
+            picture, name = replayer.picture(variant)
+        except PlanDiffers:
+            picture, name = None, "not at hand"
+        window = None if picture is None else window_of(variant, picture, size=plan.size)
+    except UsageError as error:
+        raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
+    return stored_cells(variant, record.pixels, crop=crop, picture=window, name=name)
+
+
+def plate(cell: Cell) -> Plate:
+    """A cell of a strip as a file: PNG to the pixel up to EXACT, else JPEG of at most REDUCED."""
+    if cell.pixels is None:
+        return Plate(data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None)
+    height, width = cell.pixels.shape[:2]
+    exact = max(height, width) <= EXACT
+    scale: float = max(1, ENLARGED // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(cell.pixels)
+    return Plate(
+        data=_png(image) if exact else _jpeg(image.resize((wide, high), Image.Resampling.LANCZOS)),
+        mime="image/png" if exact else "image/jpeg",
+        width=wide,
+        height=high,
+        exact=exact,
+        lines=cell.lines,
+        box=None if cell.box is None else _scaled(cell.box, scale),
+    )
+
+
+def _scaled(box: Box, scale: float) -> tuple[float, float, float, float]:
+    left, top, width, height = (value * scale for value in box)
+    return left, top, width, height
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,263 @@
+"""An audit: everything that is looked at in a bake, and what it says of the bake.
+
+    verify -> contents -> tests against the recipe -> signals of the pictures -> variants made again, to look at
+Rule: a part that damage or an absent source keeps from being done says so and the rest goes on. Only integrity and
+distribution can fail; signals inform.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mixbake.audit.audited import Audited
+from mixbake.audit.catalog import Rows
+from mixbake.audit.choice import choose
+from mixbake.audit.contents import Contents
+from mixbake.audit.faults import Verified, plain
+from mixbake.audit.gallery import Exhibit, exhibit
+from mixbake.audit.replay import Replayer
+from mixbake.audit.signals import Signals, find_signals
+from mixbake.audit.statistics import Test, run_tests
+from mixbake.audit.verify import Checks, verify
+from mixbake.errors import Damage, PlanDiffers, UsageError
+
+Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
+
+STRATA = ("layer", "op", "blend")
+GALLERY, MOST = 96, 1000
+"""Variants in a gallery: by default, and at most."""
+MOST_ALIKE, OF_EACH = 12, 4
+"""Groups of like pictures that are shown, and pictures of each."""
+MOST_WORST = 8
+"""Pictures shown of each measure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an audit is asked for. source, mixing_set: their specs, or None for what the bake says of itself.
+
+    against: a folder of test pictures to look for. full: every byte. sample: variants in the gallery.
+    """
+
+    source: str | None = None
+    mixing_set: str | None = None
+    against: Path | None = None
+    full: bool = False
+    sample: int = GALLERY
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if not 0 <= self.sample <= MOST:
+            raise UsageError(f"--sample {self.sample}: a gallery shows 0 to {MOST:,} variants")
+        if self.against is not None and not self.against.is_dir():
+            raise UsageError(f"--against {self.against}: there is no such folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """A part of the audit that could not be done: which, why, and whether damage is the reason."""
+
+    part: str
+    reason: str
+    damage: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an audit found. None stands for a part that is in `undone`.
+
+    gallery: chosen by chance. close_ups: those that signals name, by key.
+    """
+
+    shards: str
+    asked: Asked
+    verified: Verified
+    contents: Contents | None
+    tests: tuple[Test, ...] | None
+    signals: Signals | None
+    gallery: tuple[Exhibit, ...]
+    close_ups: dict[str, Exhibit]
+    undone: tuple[Undone, ...]
+
+    @property
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """All variants that were looked at one by one, each once."""
+        return tuple({one.key: one for one in (*self.gallery, *self.close_ups.values())}.values())
+
+    @property
+    def replayed(self) -> int:
+        """Variants that were made again."""
+        return sum(one.replayed for one in self.exhibits)
+
+    @property
+    def unsound(self) -> tuple[Exhibit, ...]:
+        """Variants that are damaged, or whose program does not make their picture."""
+        return tuple(one for one in self.exhibits if not one.sound)
+
+    @property
+    def intact(self) -> bool:
+        """Whether no damage was found anywhere."""
+        return self.verified.intact and not self.unsound and not any(one.damage for one in self.undone)
+
+    @property
+    def failed_tests(self) -> tuple[Test, ...]:
+        """The tests against the recipe that failed."""
+        return tuple(test for test in self.tests or () if not test.passed)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the bake does not pass, in words; nothing when it does."""
+        found = []
+        if not self.intact:
+            causes = [str(fault) for fault in self.verified.faults]
+            causes += [str(one.fault) for one in self.unsound]
+            causes += [one.reason for one in self.undone if one.damage]
+            found.append(f"integrity ({causes[0]}{f', and {len(causes) - 1:,} more' if len(causes) > 1 else ''})")
+        if self.failed_tests:
+            found.append(f"distribution ({', '.join(test.name for test in self.failed_tests)})")
+        return tuple(found)
+
+    def stands_out(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of some signals that are not 0, or that could not be measured, in words."""
+        found = {} if self.signals is None else self.signals.named
+        told = {name: "not measured" if name not in found else f"{found[name]:,.4g}" for name in names}
+        return tuple(f"{name} ({word})" for name, word in told.items() if found.get(name) != 0)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of source and mixing set was not at hand, each reason once."""
+        reasons = [one.reason for one in self.undone if not one.damage]
+        return tuple(dict.fromkeys([*reasons, *(one.missing for one in self.exhibits if one.missing)]))
+
+    def lines(self) -> tuple[str, ...]:
+        """The result in a few lines for a terminal."""
+        tests = (
+            "not tested" if not self.tests else "FAILED" if self.failed_tests else f"{len(self.tests):,} tests passed"
+        )
+        signals, again = self.signals, f"{self.replayed:,} variants made again"
+        standing = [] if signals is None else [f"{name} {value:,.4g}" for name, value in signals.named.items() if value]
+        measured = "" if signals is None else f"on {signals.measured:,} of {signals.variants:,} variants"
+        return (
+            f"integrity: {'passed' if self.intact else 'FAILED'} ({self.verified.level}, {again})",
+            f"distribution: {tests}",
+            f"signals: {', '.join(standing) or 'nothing stands out'}, {measured}"
+            if signals
+            else "signals: not measured",
+            *(plain(f"{one.part} not done: {one.reason}") for one in self.undone),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; pictures are left out."""
+        asked = asdict(self.asked) | {"against": None if self.asked.against is None else str(self.asked.against)}
+        document = {
+            "shards": self.shards,
+            "digest": self.verified.digest,
+            "passed": not self.failures,
+            "failures": self.failures,
+            "intact": self.intact,
+            "distribution": None if not self.tests else not self.failed_tests,
+            "asked": asked,
+            "verified": self.verified.to_json(),
+            "contents": None if self.contents is None else self.contents.to_json(),
+            "tests": None if self.tests is None else [asdict(test) for test in self.tests],
+            "signals": None if self.signals is None else asdict(self.signals) | {"named": self.signals.named},
+            "gallery": [one.key for one in self.gallery],
+            "replayed": self.replayed,
+            "unsound": [asdict(one.fault) for one in self.unsound],
+            "undone": [asdict(one) for one in self.undone],
+            "missing": self.missing,
+        }
+        return {name: _finite(value) for name, value in document.items()}
+
+
+def audit(shards: Path, asked: Asked, *, progress: Progress = lambda _what, _done, _total: None) -> Report:
+    """Look into the bake in a folder, part after part. Damage is in the report, not raised.
+
+    Raises UsageError when there is no finished bake, StorageError when a file cannot be read.
+    """
+    verified = verify(shards, Checks(full=asked.full), progress=progress)
+    undone: list[Undone] = []
+
+    def attempt(part: str, do: Callable[[], T]) -> T | None:
+        try:
+            return do()
+        except (Damage, PlanDiffers) as error:
+            undone.append(Undone(part=part, reason=str(error), damage=isinstance(error, Damage)))
+            return None
+
+    audited = attempt("opening the bake", lambda: Audited(shards))
+    contents = tests = signals = None
+    gallery: tuple[Exhibit, ...] | None = None
+    close_ups: dict[str, Exhibit] | None = None
+    if audited is not None:
+        catalog = audited.catalog
+        contents = attempt("contents", audited.info)
+        tests = attempt("distribution", lambda: run_tests(catalog, progress=progress))
+        signals = attempt("signals", lambda: _signals(audited, asked, progress))
+        replayer = Replayer(audited.bake, shards, source=asked.source, mixing_set=asked.mixing_set)
+        show = _Showing(audited=audited, replayer=replayer, progress=progress)
+        gallery = attempt("gallery", lambda: show.rows(_chosen(audited, asked)))
+        close_ups = attempt("close-ups", lambda: show.keys(_named(signals)))
+    return Report(
+        shards=str(shards),
+        asked=asked,
+        verified=verified,
+        contents=contents,
+        tests=tests,
+        signals=signals,
+        gallery=gallery or (),
+        close_ups=close_ups or {},
+        undone=tuple(undone),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Showing:
+    """Makes exhibits of one bake."""
+
+    audited: Audited
+    replayer: Replayer
+    progress: Progress
+
+    def rows(self, rows: Rows, what: str = "variants made again") -> tuple[Exhibit, ...]:
+        return exhibit(self.audited, self.replayer, rows, progress=lambda done, total: self.progress(what, done, total))
+
+    def keys(self, keys: Sequence[str]) -> dict[str, Exhibit]:
+        places = (self.replayer.find(key) for key in keys)
+        rows = np.array([self.audited.catalog.find(*place) for place in places], np.int64)
+        return {one.key: one for one in self.rows(rows, "variants of signals")}
+
+
+def _signals(audited: Audited, asked: Asked, progress: Progress) -> Signals:
+    return find_signals(audited.catalog, source=asked.source, against=asked.against, seed=asked.seed, progress=progress)
+
+
+def _chosen(audited: Audited, asked: Asked) -> Rows:
+    if not asked.sample:
+        return np.zeros(0, np.int64)
+    return choose(audited.catalog, audited.rows(), asked.sample, stratify=STRATA, seed=asked.seed)
+
+
+def _named(signals: Signals | None) -> list[str]:
+    """Keys of the variants that signals name, as many as a page shows."""
+    if signals is None:
+        return []
+    measures = dict.fromkeys(one.measure for one in signals.worst)
+    worst = [[one.key for one in signals.worst if one.measure == measure][:MOST_WORST] for measure in measures]
+    alike = [group.keys[:OF_EACH] for group in signals.alike[:MOST_ALIKE]]
+    return list(dict.fromkeys(key for keys in (*worst, *alike) for key in keys))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
