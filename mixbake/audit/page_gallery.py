@@ -50,7 +50,7 @@ def gallery(exhibits: Sequence[Exhibit]) -> tuple[Html, dict[str, Any]]:
     fields = [_select(name, options[name]) for name in FACETS]
     search = tag("input", id="filter-key", type="search", autocomplete="off", spellcheck="false", size="14")
     fields.append(tag("label", tag("span", "Key"), search, for_="filter-key"))
-    fields.append(tag("button", "Show all", type="reset"))
+    fields.append(tag("button", "Show all", type="button", id="filter-none"))
     count = tag("output", f"{len(exhibits):,} variants", id="filter-count", aria_live="polite")
     form = tag("form", *fields, count, id="filters", hidden=True, role="search", aria_label="Filter the gallery")
     made = [card(one, place=place) for place, one in enumerate(exhibits)]

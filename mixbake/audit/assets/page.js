@@ -20,6 +20,11 @@
     document.getElementById("filter-count").value = `${count} of ${known.length} variants`;
   }
 
+  function showAll() {
+    form.reset();
+    filter();
+  }
+
   // ── strips ──
   function show(exhibit) {
     shown = exhibit;
@@ -70,8 +75,9 @@
   if (form) {
     form.hidden = false;
     form.addEventListener("input", filter);
-    form.addEventListener("reset", () => setTimeout(filter));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.reset();
+    document.getElementById("filter-none").addEventListener("click", showAll);
+    // Browsers may bring back what was chosen before a reload.
+    showAll();
   }
 })();
