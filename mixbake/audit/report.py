@@ -6,7 +6,7 @@ distribution can fail; signals inform.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,11 +123,15 @@ class Report:
             found.append(f"distribution ({', '.join(test.name for test in self.failed_tests)})")
         return tuple(found)
 
-    def stands_out(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of some signals that are not 0, or that could not be measured, in words."""
+    def stands_out(self, most: Mapping[str, float]) -> tuple[str, ...]:
+        """Those of some signals that are above what is allowed, or that could not be measured, in words."""
         found = {} if self.signals is None else self.signals.named
-        told = {name: "not measured" if name not in found else f"{found[name]:,.4g}" for name in names}
-        return tuple(f"{name} ({word})" for name, word in told.items() if found.get(name) != 0)
+        told = {name: "not measured" if name not in found else f"{found[name]:,.4g}" for name in most}
+        return tuple(
+            f"{name} ({word}; allowed {most[name]:g})"
+            for name, word in told.items()
+            if not found.get(name, math.inf) <= most[name]
+        )
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The command that audits bakes: one page of everything that is known of one."""
 
 import json
+import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,8 @@ def audit(
         Path | None, typer.Option("--against", help="Folder of test pictures: are any of them in the source?")
     ] = None,
     fail_on: Annotated[
-        list[str] | None, typer.Option("--fail-on", help="A signal that must be 0, too; may be given several times.")
+        list[str] | None,
+        typer.Option("--fail-on", help="A signal that must be 0, or NAME=MOST at most; may be given several times."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Verify every byte, record and row of the index.")] = False,
     sample: Annotated[int, typer.Option("--sample", help="Variants in the gallery.")] = 96,
@@ -39,8 +42,7 @@ def audit(
     from mixbake.progress import counting_each  # noqa: PLC0415
     from mixbake.storage.store import publish_bytes  # noqa: PLC0415
 
-    if odd := [name for name in fail_on or [] if name not in SIGNALS]:
-        raise UsageError(f"--fail-on {odd[0]}: there is no such signal: choose from {', '.join(SIGNALS)}")
+    most = dict(_limit(words, SIGNALS) for words in fail_on or [])
     asked = Asked(source=source, mixing_set=mixing_set, against=against, full=full, sample=sample, seed=seed)
     page = output or Path(f"{shards.resolve().name}-audit.html")
     _check_place(page)
@@ -53,10 +55,24 @@ def audit(
         for line in report.lines():
             typer.echo(line)
         typer.echo(f"page {page}")
-    if failures := [*report.failures, *report.stands_out(fail_on or [])]:
+    if failures := [*report.failures, *report.stands_out(most)]:
         raise Damage(f"{shards} does not pass: {'; '.join(failures)}: see {page}")
     if report.missing and (source or mixing_set):
         raise PlanDiffers(report.missing[0])
+
+
+def _limit(words: str, signals: Collection[str]) -> tuple[str, float]:
+    """NAME or NAME=MOST of --fail-on."""
+    name, given, value = words.partition("=")
+    if name not in signals:
+        raise UsageError(f"--fail-on {words}: there is no such signal: choose from {', '.join(signals)}")
+    try:
+        most = float(value) if given else 0.0
+    except ValueError:
+        most = math.nan
+    if not 0 <= most < math.inf:
+        raise UsageError(f"--fail-on {words}: {value!r} is no number from 0 on: write {name} or {name}=0.01")
+    return name, most
 
 
 def _check_place(page: Path) -> None:

@@ -204,17 +204,20 @@ def test_signals_fail_only_by_name(command: Command, tmp_path: Path, image_folde
     assert re.search(r"signals: constant 0\.\d", done.out)
     done = command(*asked, "--fail-on", "leakage", "--fail-on", "constant")
     assert done.code == 6
-    assert re.search(r"does not pass: leakage \(not measured\); constant \(0\.\d+\)", done.err)
+    assert re.search(r"does not pass: leakage \(not measured; allowed 0\); constant \(0\.\d+; allowed 0\)", done.err)
     done = command(*asked, "--fail-on", "leakage", "--against", image_folder)
     assert done.code == 6
-    assert "leakage (40)" in done.err
+    assert "leakage (40; allowed 0)" in done.err
+    done = command(*asked, "--fail-on", "constant=1", "--fail-on", "leakage=40", "--against", image_folder)
+    assert done.code == 0, done.err
 
 
-def test_an_unknown_signal_is_refused_with_the_known_ones(command: Command, tmp_path: Path, out: Path) -> None:
-    done = command("audit", out, "-o", tmp_path / "a.html", "--fail-on", "colour")
+@pytest.mark.parametrize("words", ["colour", "colour=1", "constant=", "constant=few", "constant=nan", "constant=-1"])
+def test_what_is_no_signal_or_no_limit_is_refused(command: Command, tmp_path: Path, out: Path, words: str) -> None:
+    done = command("audit", out, "-o", tmp_path / "a.html", "--fail-on", words)
     assert (done.code, list(tmp_path.iterdir())) == (2, [])
-    assert "--fail-on colour" in done.err
-    assert all(name in done.err for name in SIGNALS)
+    assert f"--fail-on {words}" in done.err
+    assert "constant=0.01" in done.err or all(name in done.err for name in SIGNALS)
 
 
 # ── pictures ──────────────────────────────────────────────────────────────────────────────────────
