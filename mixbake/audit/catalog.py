@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -29,6 +30,8 @@ COLUMNS = (*SCHEMA.names, "blend")
 """What can be asked for: the columns of the index, and `blend`, the first of `blends` (null if there is none)."""
 MOST_VALUES = 256
 """Most entries of a list that a row may have: more than any recipe writes, so that a forged index stays small."""
+MOST_TEXT = 16_384
+"""Most bytes of a row's text, of which paths and programs are the longest."""
 
 Rows = NDArray[np.int64]
 
@@ -147,13 +150,17 @@ class Catalog:
         file, count = self._files[which], int(self._starts[which + 1] - self._starts[which])
         data = self._contents(file)
         try:
-            parquet = pq.ParquetFile(pa.BufferReader(data))
-            groups = self._groups(parquet.metadata, count, file)
+            metadata = pq.read_metadata(pa.BufferReader(data))
+            groups = self._groups(metadata, count, file)
+            # A text that is stored once and meant for every row is not written out before its length is known.
+            parquet = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=_shared(metadata))
             starts = np.concatenate([[0], np.cumsum(groups)])
             used = np.arange(len(groups))
             if rows is not None:
                 used = np.unique(np.searchsorted(starts, rows, side="right") - 1)
             table = parquet.read_row_groups(used.tolist(), columns=list(names), use_threads=False).select(list(names))
+            if odd := [name for name in names if _is_too_long(table[name])]:
+                raise self._damage(file, f"has rows with more in {odd[0]} than any recipe writes")
             table = table.cast(pa.schema([SCHEMA.field(name) for name in names]))
             if rows is None:
                 return table
@@ -186,6 +193,25 @@ class Catalog:
 
     def _damage(self, file: StoredFile, what: str) -> Damage:
         return Damage(f"{file.name} in {self.bake.shelf.name} {what}: {RESTORE}")
+
+
+def _shared(metadata: Any) -> list[str]:
+    """Columns of text whose values are stored once and pointed at by rows."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return sorted({one.path_in_schema for one in chunks if one.has_dictionary_page} & _TEXTS)
+
+
+_TEXTS = {field.name for field in SCHEMA if pa.types.is_string(field.type)}
+
+
+def _is_too_long(column: Any) -> bool:
+    """Whether a list or a text of a column is longer than any that is written."""
+    if pa.types.is_list(column.type):
+        return (pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_VALUES
+    texts = [one.dictionary if pa.types.is_dictionary(one.type) else one for one in column.chunks]
+    lengths = [pc.max(pc.binary_length(one)).as_py() or 0 for one in texts if pa.types.is_string(one.type)]
+    return max(lengths, default=0) > MOST_TEXT
 
 
 def check_columns(names: Sequence[str]) -> None:
