@@ -45,7 +45,7 @@ FORGED: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "no layer": ("layer", lambda _: None, "layer"),
     "op": ("ops", lambda ops: ["\x1b[31m<script>" * 50] * len(ops), "op"),
     "nulls": ("ops", lambda ops: [None] * len(ops), "op"),
-    "too many ops": ("ops", lambda ops: ops * 400, "program"),
+    "too many ops": ("ops", lambda ops: ops * 40, "program"),
     "level": ("levels", lambda levels: [1e308] * len(levels), "level of rotate"),
     "no number": ("levels", lambda levels: [float("nan")] * len(levels), "level of rotate"),
     "too fine a level": ("levels", lambda levels: [level + 1e-9 for level in levels], "level of rotate"),
