@@ -184,9 +184,7 @@ def compare(a: Catalog, b: Catalog, *, seed: int = 0, sample: int = SAMPLE) -> C
         same_classes=old.classes == new.classes,
         same_mixing=old.mixing == new.mixing,
         same_environment=_environments(a.bake) == _environments(b.bake),
-        distributions=tuple(
-            _distribution(name, *(side[name] for side in columns)) for name in ("layer", "op", "blend")
-        ),
+        distributions=tuple(_distribution(name, *(side[name] for side in columns)) for name in COUNTED),
         levels=tuple(_levels(*columns)),
         pairs=len(pairs),
         sampled=len(chosen),

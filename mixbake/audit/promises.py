@@ -6,7 +6,7 @@ is sound is used to look further. Rule: names are computed from the plan; no nam
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from mixbake.audit.faults import Faults
 from mixbake.data.listing import Listing
 from mixbake.errors import Damage, PlanDiffers, StorageError
 from mixbake.storage import codecs
-from mixbake.storage.finish import Finished, open_finished
+from mixbake.storage.finish import FIELDS, Finished, open_finished, wrong_fields
 from mixbake.storage.index import IMAGES_SCHEMA
 from mixbake.storage.plan import Plan, mixing_path, plan_of, shard_path, source_digest
 from mixbake.storage.receipt import Receipt
@@ -36,19 +36,6 @@ LARGEST = 1 << 28
 """Bytes of bake.json, manifest.json or a receipt that are still read."""
 BYTES_A_ROW = 1 << 14
 """Uncompressed bytes that a row of a Parquet file may take."""
-_FIELDS: Mapping[str, type] = {
-    "epochs_worth": int,
-    "views": str,
-    "manifest_sha256": str,
-    "images_sha256": str,
-    "sizes": dict,
-    "receipts": dict,
-    "images": int,
-    "skipped": int,
-    "samples": int,
-    "bytes": int,
-    "environments": list,
-}
 UNREADABLE = (Damage, PlanDiffers, StorageError, TypeError, ValueError, KeyError, OverflowError, RecursionError)
 """What reading a document that anybody may have written raises."""
 
@@ -175,10 +162,7 @@ def _read_entry(out: Path, faults: Faults) -> Finished | None:
         faults.add("bake.json", error)
         return None
     document = finished.document
-    odd = [name for name, kind in _FIELDS.items() if type(document.get(name)) is not kind]
-    odd += sorted(set(document) ^ {*_FIELDS, "format", "mixing", "built_with"})
-    if not isinstance(document.get("mixing"), dict | None):
-        odd.append("mixing")
+    odd = [*wrong_fields(document), *sorted(set(document) ^ {*FIELDS, "mixing", "built_with"})]
     if odd or not 1 <= document["epochs_worth"] <= MOST_NUMBERS:
         faults.add(
             "bake.json", f"the field {odd[0] if odd else 'epochs_worth'!r} is missing, of a wrong kind or unknown"

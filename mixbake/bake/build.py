@@ -26,7 +26,7 @@ from mixbake.core.jit import cache_root
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.data.pictures import PictureSet, open_pictures
 from mixbake.errors import TooManySkipped, UsageError
-from mixbake.storage.finish import Finished, finish
+from mixbake.storage.finish import Finished, finish, is_own_card
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.plan import FLIP_WORDS, Plan, shard_path, spell_worth
 from mixbake.storage.receipt import Receipt
@@ -111,7 +111,18 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
             found = folder.settle(planned, settings)
         built = _bake(last, planned, found, jobs, watcher)
         _say_what_changed(built, promised, watcher)
+        _say_what_is_stale(built, found.finished, watcher)
         return replace(built, baked=baked + built.baked)
+
+
+def _say_what_is_stale(built: Built, before: Finished | None, watcher: Watcher) -> None:
+    """Name descriptions for other tools that were made of the bake as it was before."""
+    if before is None or before.digest == built.finished.digest:
+        return
+    stale = [name for name in ("croissant.json", "_info.json") if (built.out / name).exists()]
+    stale += [] if is_own_card(built.out / "README.md") else ["README.md"]
+    if stale:
+        watcher.say(f"{', '.join(stale)}: made of the bake as it was; `mixbake export --overwrite` makes them again")
 
 
 def _stages(found: Found, settings: BuildSettings) -> list[int]:

@@ -10,14 +10,14 @@ from typing import Any
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
 
+HEAD = "---\ntags: [webdataset, image-classification, mixbake]\n---\n"
+"""How every card begins that a build writes; any other README.md is somebody else's."""
+
 
 def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> bytes:
     """The card of a finished bake, UTF-8."""
     lines = [
-        "---",
-        "tags: [webdataset, image-classification, mixbake]",
-        "---",
-        "",
+        HEAD,
         "# A mixbake bake",
         "",
         "| what | value |",

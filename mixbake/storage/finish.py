@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mixbake.data.listing import Listing
 from mixbake.errors import Damage, MixbakeError, PlanDiffers, UsageError
-from mixbake.storage.card import write_card
+from mixbake.storage.card import HEAD, write_card
 from mixbake.storage.environment import environment_record
 from mixbake.storage.index import IMAGES_SCHEMA, parquet_bytes
 from mixbake.storage.plan import FORMAT, Plan, mixing_path, spell_worth
@@ -27,6 +27,36 @@ from mixbake.storage.sizes import SIZES, write_sizes
 from mixbake.storage.store import canonical_json, publish_bytes, read_json, retrying, sha256_file
 
 MIXING = re.compile(r"mixing/[0-9a-f]{16}\.pictures")
+
+
+FIELDS: Mapping[str, type] = {
+    "format": str,
+    "epochs_worth": int,
+    "views": str,
+    "manifest_sha256": str,
+    "images_sha256": str,
+    "sizes": dict,
+    "receipts": dict,
+    "images": int,
+    "skipped": int,
+    "samples": int,
+    "bytes": int,
+    "environments": list,
+}
+"""Of bake.json, which may have `mixing` and `built_with` besides."""
+
+
+def wrong_fields(document: Mapping[str, Any]) -> list[str]:
+    """Fields of a bake.json that are missing, or not of their kind."""
+    odd = [name for name, kind in FIELDS.items() if type(document.get(name)) is not kind]
+    if "environments" not in odd and not all(isinstance(one, dict) for one in document["environments"]):
+        odd.append("environments")
+    mixing = document.get("mixing")
+    if mixing is not None and not (isinstance(mixing, dict) and {*map(type, mixing.values())} == {str}):
+        odd.append("mixing")
+    if not isinstance(document.get("built_with", {}), dict):
+        odd.append("built_with")
+    return odd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +157,16 @@ def finish(
         "environments": _distinct([dict(receipt.environment) for receipt in receipts]),
         "built_with": environment_record(),
     }
-    publish_bytes(out / "README.md", write_card(plan, document, given))
+    if is_own_card(out / "README.md"):
+        publish_bytes(out / "README.md", write_card(plan, document, given))
     text = canonical_json(document)
     publish_bytes(out / "bake.json", text)
     return Finished(digest=hashlib.sha256(text).hexdigest(), document=document)
+
+
+def is_own_card(path: Path) -> bool:
+    """Whether a README.md is a build's, or not there: one that was exported, or written by hand, is left alone."""
+    return not path.exists() or retrying(path.read_bytes, path).startswith(HEAD.encode())
 
 
 def _is_there(path: Path, sha256: str) -> bool:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixbake.errors import Damage, UsageError
-from mixbake.storage.finish import Finished
+from mixbake.storage.finish import Finished, wrong_fields
 from mixbake.storage.plan import FORMAT, Plan, plan_of, range_name, shard_path
 from mixbake.storage.shelf import ABSENT, UNKNOWN, Shelf
 from mixbake.storage.sizes import sizes_bytes, sizes_path
@@ -200,17 +200,9 @@ def _read_finished(shelf: Shelf) -> Finished:
         )
     text = shelf.read("bake.json")
     document = _json(text, "bake.json", shelf)
-    kinds = {
-        "format": str,
-        "epochs_worth": int,
-        "manifest_sha256": str,
-        "images_sha256": str,
-        "receipts": dict,
-        "sizes": dict,
-    }
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise Damage(f"bake.json in {shelf.name} is not a mixbake bake's: {RESTORE}")
-    if odd := [name for name, kind in kinds.items() if type(document.get(name)) is not kind]:
+    if odd := wrong_fields(document):
         raise Damage(f"bake.json in {shelf.name}: the field {odd[0]!r} is missing or of a wrong type: {RESTORE}")
     return Finished(digest=hashlib.sha256(text).hexdigest(), document=document)
 

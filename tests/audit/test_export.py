@@ -293,6 +293,22 @@ class TestEveryFormat:
         assert not (own / "x").exists()
 
 
+def test_a_build_names_what_it_leaves_behind_the_times(
+    command: Any, tmp_path: Path, image_folder: Path, picture_folder: Path
+) -> None:
+    asked = ["build", image_folder, tmp_path / "own", "--mixing-set", picture_folder, "--executor", "inline"]
+    assert command(*asked, "--epochs-worth", 1).code == 0
+    for kind in FORMATS:
+        licence = ["--licence", "CC0-1.0"] if kind == "hf-card" else []
+        assert command("export", tmp_path / "own", f"--{kind}", *licence).code == 0
+    assert "mixbake export" not in command(*asked, "--epochs-worth", 1).err
+    card = (tmp_path / "own" / "README.md").read_bytes()
+    done = command(*asked, "--epochs-worth", 2)
+    assert done.code == 0
+    assert all(known.file in done.err for known in FORMATS.values()), done.err
+    assert (tmp_path / "own" / "README.md").read_bytes() == card
+
+
 def test_wrong_words_are_refused(command: Any, own: Path) -> None:
     for flags in ([], ["--timm", "--croissant"], ["--timm", "--licence", " "], ["--timm", "--licence", "a\nb"]):
         assert command("export", own, *flags).code == 2
