@@ -32,6 +32,8 @@ MOST_VALUES = 256
 """Most entries of a list that a row may have: more than any recipe writes, so that a forged index stays small."""
 MOST_TEXT = 16_384
 """Most bytes of a row's text, of which paths and programs are the longest."""
+MEAN_TEXT = 4096
+"""Most bytes of a column's texts, a row."""
 
 Rows = NDArray[np.int64]
 
@@ -152,8 +154,8 @@ class Catalog:
         try:
             metadata = pq.read_metadata(pa.BufferReader(data))
             groups = self._groups(metadata, count, file)
-            # A text that is stored once and meant for every row is not written out before its length is known.
-            parquet = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=_shared(metadata))
+            # A text may be stored once and meant for every row: none is written out before its length is known.
+            parquet = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=_texts(metadata))
             starts = np.concatenate([[0], np.cumsum(groups)])
             used = np.arange(len(groups))
             if rows is not None:
@@ -195,23 +197,27 @@ class Catalog:
         return Damage(f"{file.name} in {self.bake.shelf.name} {what}: {RESTORE}")
 
 
-def _shared(metadata: Any) -> list[str]:
-    """Columns of text whose values are stored once and pointed at by rows."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    return sorted({one.path_in_schema for one in chunks if one.has_dictionary_page} & _TEXTS)
-
-
-_TEXTS = {field.name for field in SCHEMA if pa.types.is_string(field.type)}
+def _texts(metadata: Any) -> list[str]:
+    """Columns of text, also those of lists, whatever the schema says that came with them."""
+    group = metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    return [one.path_in_schema for one in columns if one.physical_type == "BYTE_ARRAY"]
 
 
 def _is_too_long(column: Any) -> bool:
-    """Whether a list or a text of a column is longer than any that is written."""
+    """Whether a list or a text of a column is longer than any that is written, or all texts together are."""
     if pa.types.is_list(column.type):
-        return (pc.max(pc.list_value_length(column)).as_py() or 0) > MOST_VALUES
-    texts = [one.dictionary if pa.types.is_dictionary(one.type) else one for one in column.chunks]
-    lengths = [pc.max(pc.binary_length(one)).as_py() or 0 for one in texts if pa.types.is_string(one.type)]
-    return max(lengths, default=0) > MOST_TEXT
+        longest = pc.max(pc.list_value_length(column)).as_py() or 0
+        return longest > MOST_VALUES or _is_too_long(pc.list_flatten(column))
+    if not pa.types.is_dictionary(column.type):
+        return False
+    total = 0
+    for chunk in column.chunks:
+        lengths = pc.binary_length(chunk.dictionary)
+        if (pc.max(lengths).as_py() or 0) > MOST_TEXT:
+            return True
+        total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return bool(total > MEAN_TEXT * len(column) + MOST_TEXT)
 
 
 def check_columns(names: Sequence[str]) -> None:

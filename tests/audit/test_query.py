@@ -190,8 +190,9 @@ def _with_one_long_list(table: Any) -> Any:
     return table.set_column(place, "ops", pa.array(lists, table.schema.field("ops").type))
 
 
-def _with_one_text_for_all(table: Any) -> Any:
-    return table.set_column(table.column_names.index("steps"), "steps", pa.array(["[]" * 50_000] * len(table)))
+def _with(name: str, value: Any) -> Callable[[Any], Any]:
+    """The same long text for all rows, which a file holds once."""
+    return lambda table: table.set_column(table.column_names.index(name), name, pa.array([value] * len(table)))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,11 @@ def _with_one_text_for_all(table: Any) -> Any:
         (_without_a_row, "39 rows and should have 40"),
         (_with_long_lists, "lists of more than"),
         (_with_one_long_list, "more in ops than any recipe writes"),
-        (_with_one_text_for_all, "more in steps than any recipe writes"),
+        *[
+            (_with(name, value), f"more in {name} than any recipe writes")
+            for name, value in (("steps", "[]" * 50_000), ("class", "x" * 100_000), ("ops", ["x" * 100_000]))
+        ],
+        (_with("source", "x" * 16_000), "more in source than any recipe writes"),
     ],
 )
 def test_a_forged_index_is_named(
@@ -208,7 +213,7 @@ def test_a_forged_index_is_named(
 ) -> None:
     bake(image_folder, tmp_path / "own", picture_folder)
     index = next((tmp_path / "own" / "index").iterdir())
-    pq.write_table(forge(pq.read_table(index)), index)
+    pq.write_table(forge(pq.read_table(index)), index, store_schema=False)
     sign(tmp_path / "own")
     with pytest.raises(Damage, match=words):
         mixbake.audit.open(tmp_path / "own").query()
