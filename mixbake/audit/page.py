@@ -235,7 +235,7 @@ def _distribution(report: Report) -> Html:
     failed = [test.name for test in report.failed_tests]
     words = (
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
-        f"together are wrong about an honest bake at most once in {1 / ALPHA:,.0f} (Holm's correction)."
+        f"together are wrong about an honest bake about once in {1 / ALPHA:,.0f} (Holm's correction)."
     )
     head = "Test", "Verdict", "Kind", "n", "Statistic", "Freedom", "p"
     overview = table(head, map(_test_row, report.tests), caption="Tests against the recipe", numbers=4)

@@ -24,9 +24,10 @@ from mixbake.recipes.laws import Categorical, Numbers
 from mixbake.recipes.stated import LAWS
 
 ALPHA = 1e-3
-"""Family-wise error: an honest bake fails any test at most this often (Holm 1979)."""
-FEWEST = 5
-"""Least expected count of a cell: neighbours with fewer are merged (Cochran 1954)."""
+"""Family-wise error: an honest bake fails any test about this often, at most (Holm 1979)."""
+FEWEST = 25
+"""Least expected count of a cell, neighbours with fewer are merged: at p-values of 1e-5, as Holm's correction asks for,
+the chi-square of cells that expect 5 comes out too large too often."""
 MOST_CELLS = 1 << 14
 """Numbers with more values than this are compared by Kolmogorov-Smirnov."""
 INTERVALS = 10
@@ -50,8 +51,9 @@ class Cell:
 class Test:
     """One comparison with the recipe.
 
-    name: "layer", "op", "first blend", "level of rotate", "mask probability", "flip", "picture", ... kind: "chi-square"
-    or "Kolmogorov-Smirnov". n: independent draws. value: the statistic. freedom: its degrees, of a chi-square.
+    name: "layer", "op", "first blend", "level of rotate", "mask probability", "flip", "picture", ...
+    n: independent draws. kind: "chi-square", "binomial" (exact, of two cells: value is the first one's count) or
+    "Kolmogorov-Smirnov". value: the statistic. freedom: its degrees, of a chi-square.
     p: its p-value, 0 where anything impossible was seen. passed: after Holm's correction over all tests of the bake.
     """
 
@@ -112,7 +114,7 @@ def corrected(tests: Sequence[Test]) -> tuple[Test, ...]:
 
 def _chi_square(question: Question, labels: Sequence[str], counts: Ints, shares: NDArray[np.float64]) -> Test:
     """Pearson's test of counts, int64[k], against probabilities, float64[k]."""
-    from scipy.special import chdtrc  # noqa: PLC0415 - only who tests waits for it
+    from scipy.special import bdtr, bdtrc, chdtrc  # noqa: PLC0415 - only who tests waits for it
 
     n = len(question.seen)
     possible = shares > 0
@@ -125,6 +127,11 @@ def _chi_square(question: Question, labels: Sequence[str], counts: Ints, shares:
         for start, end, count, share in zip(starts.tolist(), ends, seen.tolist(), expected.tolist(), strict=True)
     ]
     value, freedom, impossible = float(((seen - expected) ** 2 / expected).sum()), len(cells) - 1, n - int(seen.sum())
+    if freedom == 1 and not impossible:
+        count, share = int(seen[0]), float(expected[0] / n)
+        # As likely as this, or less, at either end.
+        p = min(1.0, 2 * float(min(bdtr(count, n, share), bdtrc(count - 1, n, share) if count else 1.0)))
+        return _test(question, "binomial", value=count, freedom=None, p=p, cells=cells, impossible=0)
     p = float(chdtrc(freedom, value)) if freedom else 1.0
     return _test(question, "chi-square", value=value, freedom=freedom, p=p, cells=cells, impossible=impossible)
 

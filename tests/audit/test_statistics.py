@@ -50,7 +50,7 @@ def test_honest_bakes_pass(kind: str, tmp_path: Path, picture_folder: Path) -> N
     bake(SOURCE, tmp_path / "out", picture_folder, epochs_worth=2, **KINDS[kind])
     tests = run(tmp_path / "out")
     assert failed(tests) == set()
-    assert {test.kind for test in tests.values()} <= {"chi-square", "Kolmogorov-Smirnov"}
+    assert {test.kind for test in tests.values()} <= {"chi-square", "binomial", "Kolmogorov-Smirnov"}
     mixes = 400 * 2 * (2 if KINDS[kind].get("views") == "jsd" else 1)
     assert tests["program"].n == tests["steps"].n == mixes
     assert ("crop left" in tests) == (kind != "resized")
@@ -242,10 +242,18 @@ def test_small_cells_are_merged_with_their_neighbours() -> None:
     few = compared(uniform(-4, 4), [0, 0, 3])
     assert [(cell.value, cell.seen) for cell in few.cells] == [("-4 to 4", 3)]
     assert (few.freedom, few.p) == (0, 1)
-    some = compared(uniform(-4, 4), np.arange(27) % 9 - 4)
+    some = compared(uniform(-4, 4), np.arange(135) % 9 - 4)
     assert [cell.value for cell in some.cells] == ["-4 to -3", "-2 to -1", "0 to 1", "2 to 4"]
     assert min(cell.expected for cell in some.cells) >= statistics.FEWEST
     assert some.p == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 40, 108, 150, 215])
+def test_two_cells_are_compared_exactly(seen: int) -> None:
+    test = compared(equally("ab"), [0] * seen + [1] * (215 - seen))
+    ends = (scipy.stats.binomtest(seen, 215, alternative=side).pvalue for side in ("less", "greater"))
+    assert (test.kind, test.value) == ("binomial", seen)
+    assert test.p == pytest.approx(min(1, 2 * min(ends)), rel=1e-6)
 
 
 @pytest.mark.parametrize("law", [equally("abc"), uniform(0, 2), uniform(0, 2**32)])
