@@ -2,11 +2,13 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from browser import browser  # noqa: F401 - fixtures, which tests ask for by name
 from outcome import Outcome
 from shared_bakes import jsd_bake  # noqa: F401
+from small import bake
 from tampering import bakes  # noqa: F401
 
 from mixbake import cli
@@ -25,3 +27,11 @@ def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcom
     before = signal.getsignal(signal.SIGTERM)
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_folder: Path) -> Path:
+    """40 images, two epochs' worth, at 32 px."""
+    out = tmp_path_factory.mktemp("two") / "out"
+    bake(image_folder, out, picture_folder, epochs_worth=2)
+    return out
