@@ -9,12 +9,10 @@ ones to the last bit; a lossless codec changes nothing on that way. Only where t
 the bake (another environment id) may they differ, by at least BOUND dB of PSNR: decoders of JPEG differ by rounding.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,26 +23,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixbake.audit.faults import plain
+from mixbake.audit.images import Images, open_images, recorded_source
 from mixbake.audit.promises import open_table
 from mixbake.audit.schema import read_strictly, violations
 from mixbake.audit.scribe import describe_header, recipe_of
 from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.variant import Variant, from_json, schema
-from mixbake.data.decode import decode
-from mixbake.data.folder import FolderSource
-from mixbake.data.listing import Listing, Source
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
-from mixbake.data.sources import Lookup, look_up, open_source
-from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
+from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
 from mixbake.storage.index import IMAGES_SCHEMA
 from mixbake.storage.opened import Bake, StoredFile
-from mixbake.storage.plan import Plan, mixing_path, source_digest
+from mixbake.storage.plan import Plan, given_in, mixing_path
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import read_json, retrying, sha256_file
+from mixbake.storage.store import retrying, sha256_file
 
 Bytes = NDArray[np.uint8]
 KEY = re.compile(r"([0-9]{8,9})-(c?)([0-9]{4,9})")
@@ -157,7 +152,7 @@ class Replayer:
         key, shard = self.key(view, number, position), bake.shard(view, number, int(bake.blocks[position]))
         stored, document, variant = self._stored(key, shard.name, view, number, position)
         source, sha256 = self._named[int(bake.images[position])]
-        image = self._image(source, sha256)
+        image = self._images.pixels(source, sha256)
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
         picture, name = self.picture(variant)
         try:
@@ -257,32 +252,9 @@ class Replayer:
         return {number: (source, sha256) for number, source, sha256 in zip(*columns, strict=True)}
 
     @cached_property
-    def _source(self) -> tuple[str, Lookup]:
-        given = read_json(self._out / "manifest.json").get("given")
-        spec = self._source_spec or (given.get("source") if isinstance(given, dict) else None)
-        if not isinstance(spec, str):
-            raise PlanDiffers("the bake does not say where its source is: say it with --source")
-        try:
-            return spec, look_up(open_source(spec))
-        except UsageError as error:
-            raise _unopened(spec, error) from error
-
-    def _image(self, path: str, sha256: str) -> Bytes:
-        """Pixels of the source image of that path, whose bytes have that SHA-256 (hex)."""
-        spec, find = self._source
-        data = retrying(lambda: find(path), Path(path))
-        if data is None:
-            raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
-        found = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
-        if found != sha256:
-            raise PlanDiffers(
-                f"{plain(path)} in {plain(spec)} is not the image that was baked (sha256 {found[:12]}, was "
-                f"{sha256[:12]}): say with --source where the baked images are"
-            )
-        try:
-            return decode(data, background=self._bake.plan.background)
-        except DecodeError as error:
-            raise PlanDiffers(f"{path} cannot be decoded by the libraries here ({error})") from error
+    def _images(self) -> Images:
+        spec = self._source_spec or recorded_source(given_in(self._bake.shelf.read("manifest.json")))
+        return open_images(spec, self._bake.plan)
 
     def picture(self, variant: Variant) -> tuple[Bytes | None, str]:
         """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
@@ -323,28 +295,6 @@ class Replayer:
             receipt = Receipt.from_json(retrying(path.read_bytes, path), path)
             self._environments[name] = dict(receipt.environment) == environment_id()
         return self._environments[name]
-
-
-def open_given_source(spec: str, plan: Plan) -> tuple[Source, Listing]:
-    """Open and list a source; of a folder the plan's classes alone, where these are what was baked (`--classes`).
-
-    Raises PlanDiffers when it is not there.
-    """
-    try:
-        source = open_source(spec)
-        if not isinstance(source, FolderSource):
-            return source, source.scan()
-        chosen = replace(source, chosen=plan.classes)
-        with suppress(UsageError):
-            if source_digest(listing := chosen.scan()) == plan.source:
-                return chosen, listing
-        return source, source.scan()
-    except UsageError as error:
-        raise _unopened(spec, error) from error
-
-
-def _unopened(spec: str, error: UsageError) -> PlanDiffers:
-    return PlanDiffers(f"the source {plain(spec)!r} cannot be opened ({error}): say with --source where it is")
 
 
 def _program(text: bytes, key: str) -> tuple[Mapping[str, Any], Variant]:

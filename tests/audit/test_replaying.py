@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
-from small import bake, copied, pixels, sign, stored
-from tampering import INDEX, SHARD, json_forged, key, mixing, sources
+from small import bake, copied, edit, pixels, sha256, sign, stored
+from tampering import INDEX, SHARD, images_forged, json_forged, key, mixing, sources
 
 from mixbake.audit.replay import Replay, Replayer
 from mixbake.audit.strip import draw_strip
@@ -92,6 +93,34 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(PlanDiffers, match="is not in"):
             replayed(bakes("fixed"), "00000399-0000", source=str(write_images(tmp_path / "few", 3, size=16)))
+
+    def test_an_image_that_cannot_be_decoded_is_named_in_one_plain_line(self, bakes: Bakes, tmp_path: Path) -> None:
+        own, moved, name = copied(bakes("fixed"), tmp_path / "own"), tmp_path / "moved", "ash/\x1b[2J.png"
+        (moved / "ash").mkdir(parents=True)
+        (moved / name).write_bytes(b"no picture")
+        forged = {"source": name, "source_sha256": sha256(moved / name)}
+        images_forged(
+            lambda table: pa.table(
+                {
+                    column: pa.array(
+                        [forged.get(column, table[column][0].as_py()), *table[column].to_pylist()[1:]], field.type
+                    )
+                    for column, field in zip(table.column_names, table.schema, strict=True)
+                }
+            )
+        )(own)
+        with pytest.raises(PlanDiffers, match="cannot be decoded") as told:
+            replayed(own, "00000000-0000", source=str(moved))
+        assert str(told.value).isprintable()
+
+    def test_a_bake_that_does_not_say_where_its_source_is(self, bakes: Bakes, tmp_path: Path) -> None:
+        for number, given in enumerate(({}, {"source": 3}, ["images"], None)):
+            own = copied(bakes("fixed"), tmp_path / f"{number}")
+            edit(own / "manifest.json", lambda document, given=given: document.update(given=given))
+            sign(own)
+            with pytest.raises(PlanDiffers, match="does not say where its source is"):
+                replayed(own, key(own))
+            assert replayed(own, key(own), source=str(sources(bakes("fixed")))).equal
 
     def test_a_moved_source_is_found(self, bakes: Bakes, tmp_path: Path) -> None:
         moved = copied(sources(bakes("fixed")), tmp_path / "moved")

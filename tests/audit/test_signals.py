@@ -316,6 +316,16 @@ def test_another_source_is_an_error_only_if_it_was_given(
     assert found(tmp_path / "out").crops == ""
 
 
+def test_only_the_images_that_were_measured_are_looked_at(
+    tmp_path: Path, own_images: Path, picture_folder: Path
+) -> None:
+    bake(own_images, tmp_path / "out", picture_folder, limit=4)
+    # The folder cannot be listed any more.
+    (own_images / "ash" / "gone.png").symlink_to(tmp_path / "nowhere")
+    everything = found(tmp_path / "out")
+    assert (everything.crops, everything.missing) == ("source", "")
+
+
 def test_skipped_images_and_classes_are_counted(tmp_path: Path, own_images: Path, picture_folder: Path) -> None:
     (own_images / "ash" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     bake(own_images, tmp_path / "out", picture_folder, max_skip=0.5, overrides={"op_set": "layer16"})
