@@ -6,7 +6,8 @@ Rule: a picture on a page is the one that it says it is; where that one is not a
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,16 +156,24 @@ def _stored(audited: Audited, replayer: Replayer, record: Record) -> Iterable[Ce
     plan = audited.bake.plan
     own = record.pixels if record.row["view"] == "clean" else None
     crop = find_crops(audited.catalog, [record], None).get(record.key, own)
-    try:
+    with _told_as_damage(record):
         variant = from_json(record.text)
-        try:
-            picture, name = replayer.picture(variant)
-        except PlanDiffers:
-            picture, name = None, "not at hand"
+    try:
+        picture, name = replayer.picture(variant)
+    except PlanDiffers:
+        picture, name = None, "not at hand"
+    with _told_as_damage(record):
         window = None if picture is None else window_of(variant, picture, size=plan.size)
+    return stored_cells(variant, record.pixels, crop=crop, picture=window, name=name)
+
+
+@contextmanager
+def _told_as_damage(record: Record) -> Iterator[None]:
+    """UsageError of what a record says is damage of that record."""
+    try:
+        yield
     except UsageError as error:
         raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
-    return stored_cells(variant, record.pixels, crop=crop, picture=window, name=name)
 
 
 def plate(cell: Cell) -> Plate:

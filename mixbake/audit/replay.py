@@ -11,11 +11,11 @@ the bake (another environment id) may they differ, by at least BOUND dB of PSNR:
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,7 @@ from mixbake.storage.receipt import Receipt
 from mixbake.storage.store import retrying, sha256_file
 
 Bytes = NDArray[np.uint8]
+T = TypeVar("T")
 KEY = re.compile(r"([0-9]{8,9})-(c?)([0-9]{4,9})")
 BOUND = 30.0
 """Least PSNR in dB of a stored picture to the one rendered again with other library versions."""
@@ -152,7 +153,7 @@ class Replayer:
         key, shard = self.key(view, number, position), bake.shard(view, number, int(bake.blocks[position]))
         stored, document, variant = self._stored(key, shard.name, view, number, position)
         source, sha256 = self._named[int(bake.images[position])]
-        image = self._images.pixels(source, sha256)
+        image = _required(self._images).pixels(source, sha256)
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
         picture, name = self.picture(variant)
         try:
@@ -252,7 +253,10 @@ class Replayer:
         return {number: (source, sha256) for number, source, sha256 in zip(*columns, strict=True)}
 
     @cached_property
-    def _images(self) -> Images:
+    def _images(self) -> Images | PlanDiffers:
+        return _or_refusal(self._open_images)
+
+    def _open_images(self) -> Images:
         spec = self._source_spec or recorded_source(given_in(self._bake.shelf.read("manifest.json")))
         return open_images(spec, self._bake.plan)
 
@@ -260,23 +264,34 @@ class Replayer:
         """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
         if variant.picture is None:
             return None, ""
-        pictures, number = self._pictures, variant.picture.id
+        pictures, number = _required(self._pictures), variant.picture.id
         if not 0 <= number < len(pictures):
             raise Damage(f"{variant.key}: it mixes with picture {number} of {len(pictures)}")
         return pictures.picture(number), pictures.names[number]
 
+    def require_pictures(self) -> None:
+        """Raise PlanDiffers unless the mixing pictures are at hand, where the bake has any."""
+        if self._bake.plan.mixing is not None:
+            _required(self._pictures)
+
     @cached_property
-    def _pictures(self) -> PictureSet:
+    def _pictures(self) -> PictureSet | PlanDiffers:
+        return _or_refusal(self._open_pictures)
+
+    def _open_pictures(self) -> PictureSet:
         """The bake's own prepared file, or what a mixing set is prepared to. Raises PlanDiffers for any other."""
         plan, advice = self._bake.plan, "name the mixing set with --mixing-set, or restore the file"
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
         if self._mixing_set is not None:
             gray = recipe_of(plan).recipe.gray_pictures
-            found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
+            try:
+                found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
+            except UsageError as error:
+                raise PlanDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
             if found.digest != plan.mixing:
                 raise PlanDiffers(
-                    f"{self._mixing_set} is not the mixing set of the bake: its digest is {found.digest[:16]}"
+                    f"{plain(self._mixing_set)} is not the mixing set of the bake: its digest is {found.digest[:16]}"
                 )
             return found
         path = self._out / mixing_path(plan.mixing)
@@ -295,6 +310,22 @@ class Replayer:
             receipt = Receipt.from_json(retrying(path.read_bytes, path), path)
             self._environments[name] = dict(receipt.environment) == environment_id()
         return self._environments[name]
+
+
+def _or_refusal(open_it: Callable[[], T]) -> T | PlanDiffers:
+    """What was opened, or why not: to look for it once more would hash and list all of it again."""
+    try:
+        return open_it()
+    except PlanDiffers as error:
+        return error
+
+
+def _required(found: T | PlanDiffers) -> T:
+    """What was opened. Raises why it was not."""
+    if isinstance(found, PlanDiffers):
+        # Else each time would add to the traceback, and keep what that holds.
+        raise found.with_traceback(None)
+    return found
 
 
 def _program(text: bytes, key: str) -> tuple[Mapping[str, Any], Variant]:

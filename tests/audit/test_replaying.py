@@ -151,6 +151,25 @@ class TestPictures:
             replayed(own, wanted)
         assert replayed(own, wanted, mixing_set=str(picture_folder)).equal
 
+    def test_of_a_folder_that_is_not_there_are_refused(self, bakes: Bakes, tmp_path: Path) -> None:
+        with pytest.raises(PlanDiffers, match=r"nowhere.*--mixing-set"):
+            replayed(bakes("fixed"), self.mixed(bakes("fixed")), mixing_set=str(tmp_path / "nowhere"))
+
+    @pytest.mark.parametrize("given", ["source", "mixing_set"])
+    def test_a_refusal_is_remembered(
+        self, bakes: Bakes, tmp_path: Path, write_images: Callable[..., Path], given: str
+    ) -> None:
+        wanted, right = self.mixed(bakes("fixed")), sources(bakes("fixed"))
+        replayer = opened(bakes("fixed"), **({"source": str(right)} | {given: str(tmp_path / "absent")}))
+        place = replayer.find(wanted)
+        with pytest.raises(PlanDiffers) as first:
+            replayer.replay(*place)
+        # What would be taken if it were looked for once more.
+        copied(right, tmp_path / "absent") if given == "source" else write_images(tmp_path / "absent", 6)
+        with pytest.raises(PlanDiffers) as second:
+            replayer.replay(*place)
+        assert str(second.value) == str(first.value)
+
     def test_of_another_set_are_refused(self, bakes: Bakes, tmp_path: Path, write_images: Callable[..., Path]) -> None:
         other = write_images(tmp_path / "other", 6, size=72)
         with pytest.raises(PlanDiffers, match="not the mixing set"):
