@@ -31,7 +31,7 @@ from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.variant import Variant, from_json, schema
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
-from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
+from mixbake.errors import Damage, MixingDiffers, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
@@ -261,7 +261,7 @@ class Replayer:
         return open_images(spec, self._bake.plan)
 
     def picture(self, variant: Variant) -> tuple[Bytes | None, str]:
-        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
+        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises MixingDiffers, Damage."""
         if variant.picture is None:
             return None, ""
         pictures, number = _required(self._pictures), variant.picture.id
@@ -270,7 +270,7 @@ class Replayer:
         return pictures.picture(number), pictures.names[number]
 
     def require_pictures(self) -> None:
-        """Raise PlanDiffers unless the mixing pictures are at hand, where the bake has any."""
+        """Raise MixingDiffers unless the mixing pictures are at hand, where the bake has any."""
         if self._bake.plan.mixing is not None:
             _required(self._pictures)
 
@@ -279,7 +279,7 @@ class Replayer:
         return _or_refusal(self._open_pictures)
 
     def _open_pictures(self) -> PictureSet:
-        """The bake's own prepared file, or what a mixing set is prepared to. Raises PlanDiffers for any other."""
+        """The bake's own prepared file, or what a mixing set is prepared to. Raises MixingDiffers for any other."""
         plan, advice = self._bake.plan, "name the mixing set with --mixing-set, or restore the file"
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
@@ -287,10 +287,10 @@ class Replayer:
             gray = recipe_of(plan).recipe.gray_pictures
             try:
                 found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
-            except UsageError as error:
-                raise PlanDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
+            except (UsageError, PlanDiffers) as error:
+                raise MixingDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
             if found.digest != plan.mixing:
-                raise PlanDiffers(
+                raise MixingDiffers(
                     f"{plain(self._mixing_set)} is not the mixing set of the bake: its digest is {found.digest[:16]}"
                 )
             return found
@@ -298,9 +298,9 @@ class Replayer:
         try:
             found = open_pictures(path, check=True)
         except (Damage, StorageError) as error:
-            raise PlanDiffers(f"the bake's mixing pictures are absent or changed ({error}): {advice}") from error
+            raise MixingDiffers(f"the bake's mixing pictures are absent or changed ({error}): {advice}") from error
         if found.digest != plan.mixing:
-            raise PlanDiffers(f"{path} holds other pictures than the bake mixed with: {advice}")
+            raise MixingDiffers(f"{path} holds other pictures than the bake mixed with: {advice}")
         return found
 
     def _is_same_environment(self, view: str, number: int, position: int) -> bool:

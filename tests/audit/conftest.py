@@ -35,3 +35,11 @@ def two_epochs(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, pic
     out = tmp_path_factory.mktemp("two") / "out"
     bake(image_folder, out, picture_folder, epochs_worth=2)
     return out
+
+
+@pytest.fixture
+def moved(tmp_path: Path, own_images: Path, picture_folder: Path) -> Path:
+    """A bake whose source was at own_images, and is at tmp_path/elsewhere."""
+    bake(own_images, tmp_path / "moved", picture_folder, views="clean", limit=20)
+    own_images.rename(tmp_path / "elsewhere")
+    return tmp_path / "moved"

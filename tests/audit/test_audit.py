@@ -39,14 +39,6 @@ def out(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_fo
     return out
 
 
-@pytest.fixture
-def moved(tmp_path: Path, own_images: Path, picture_folder: Path) -> Path:
-    """A bake whose source was at own_images, and is gone."""
-    bake(own_images, tmp_path / "moved", picture_folder, views="clean", limit=20)
-    own_images.rename(tmp_path / "elsewhere")
-    return tmp_path / "moved"
-
-
 class Strips(html.parser.HTMLParser):
     """The gallery of a page: by key, captions and pictures of its strip; and all text."""
 
