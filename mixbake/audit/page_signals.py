@@ -80,8 +80,12 @@ def _named(signals: Signals) -> Html:
 
 def _compared(signals: Signals) -> str:
     crops = {"clean": "Crops are the bake's own clean ones.", "source": "Crops are cut from the source."}
-    reason = f" Reason: {signals.missing}" if signals.missing else ""
-    return crops.get(signals.crops, f"Variants were compared with no crop.{reason}")
+    return crops.get(signals.crops, f"Variants were compared with no crop.{_reason(signals)}")
+
+
+def _reason(signals: Signals) -> str:
+    """Why the source was not looked at, where it was wanted and was not at hand."""
+    return f" Reason: {signals.missing}" if signals.missing else ""
 
 
 def _groups(groups: Iterable[Group]) -> Html:
@@ -175,9 +179,10 @@ def _leaks(signals: Signals) -> Iterable[Html]:
         return
     unreadable = f" ({signals.unreadable:,} of them unreadable)" if signals.unreadable else ""
     pictures = f"{signals.against_pictures:,} pictures in {signals.against}{unreadable}"
-    yield tag("p", f"{pictures}, compared with {_KNOWN.get(signals.known, 'nothing')}.")
+    yield tag("p", f"{pictures}, compared with {_KNOWN.get(signals.known, 'nothing')}.{_reason(signals)}")
     if not signals.leaks:
-        yield tag("p", "None of them is an image that the bake was made of.")
+        whole = signals.known == "source"
+        yield tag("p", f"None of them is {'an image that the bake was made of' if whole else 'among these'}.")
         return
     head = "Test picture", "Image of the bake", "Likeness", "Number"
     rows = [

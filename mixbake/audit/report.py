@@ -6,7 +6,7 @@ distribution can fail; signals inform.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,6 +173,7 @@ class Report:
             f"signals: {', '.join(standing) or 'nothing stands out'}, {measured}"
             if signals
             else "signals: not measured",
+            *_short_of(signals),
             *(f"{one.part} not done: {one.reason}" for one in self.undone),
         )
 
@@ -288,6 +289,12 @@ def _named(signals: Signals | None) -> list[str]:
     worst = [[one.key for one in signals.worst if one.measure == measure][:MOST_WORST] for measure in measures]
     alike = [group.keys[:OF_EACH] for group in signals.alike[:MOST_ALIKE]]
     return list(dict.fromkeys(key for keys in (*worst, *alike) for key in keys))
+
+
+def _short_of(signals: Signals | None) -> Iterator[str]:
+    """A line where leaks were looked for, and not in the source."""
+    if signals is not None and signals.against is not None and signals.known != "source":
+        yield f"leaks: {signals.leaked:,} found in what was measured, the source was not at hand: {signals.missing}"
 
 
 def _finite(value: Any) -> Any:

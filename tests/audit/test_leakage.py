@@ -83,6 +83,7 @@ def test_without_the_source_leaks_are_looked_for_in_what_was_measured(
     for views in ("mix", "clean"):
         everything = found(tmp_path / views, against=tmp_path / "elsewhere")
         assert (everything.known, everything.leaked) == (views, 40)
+        assert "leakage" not in everything.named
         assert {(leak.exact, leak.against == leak.source) for leak in everything.leaks} == {(True, True)}
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import copied, flip_bit
+from small import bake, copied, flip_bit
+from test_signals import save
 
 from mixbake.audit.audited import Audited
 from mixbake.audit.gallery import exhibit
 from mixbake.audit.replay import Replayer
 from mixbake.audit.report import Asked, audit
+from mixbake.data.demo import draw_demo
 
 Command = Callable[..., Any]
 
@@ -49,6 +51,27 @@ def test_only_what_was_named_is_blamed(command: Command, tmp_path: Path, moved: 
     done = command(*asked, "--source", tmp_path / "nowhere")
     assert done.code == 5
     assert "nowhere" in done.err
+
+
+@pytest.mark.parametrize("views", ["mix", "clean"])
+def test_leaks_that_were_not_looked_for_in_the_source_are_not_none(
+    command: Command, tmp_path: Path, own_images: Path, picture_folder: Path, views: str
+) -> None:
+    bake(own_images, tmp_path / "out", picture_folder, views=views)
+    own_images.rename(tmp_path / "elsewhere")
+    save(draw_demo(0, size=32, split="test"), tmp_path / "test" / "honest.png")
+    page = tmp_path / "a.html"
+    asked = ["audit", tmp_path / "out", "-o", page, "--sample", 0, "--against", tmp_path / "test"]
+    done = command(*asked, "--fail-on", "leakage=40")
+    assert done.code == 6, done.err
+    assert "leakage (not measured; allowed 40)" in done.err
+    assert "leaks: 0 found in what was measured, the source was not at hand" in done.out
+    leaks = page.read_text("utf-8").split("Leaks from a test set</h3>")[1].split("<h3>")[0]
+    assert "Reason: the source" in leaks
+    assert "None of them is an image that the bake was made of" not in leaks
+    done = command(*asked, "--fail-on", "leakage", "--source", tmp_path / "elsewhere")
+    assert done.code == 0, done.err
+    assert "leaks:" not in done.out
 
 
 def test_what_could_not_be_done_is_told_in_plain_lines(tmp_path: Path, moved: Path) -> None:
