@@ -10,7 +10,7 @@ from mixbake.audit.gallery import Exhibit
 from mixbake.audit.markup import Html, listed, table, tag, text, together
 from mixbake.audit.page_gallery import card, cards
 from mixbake.audit.plots import MOST_ROWS, counts, span
-from mixbake.audit.report import MOST_ALIKE, MOST_WORST, OF_EACH
+from mixbake.audit.report import MOST_ALIKE, OF_EACH
 from mixbake.audit.signals import SIGNALS, Alike, Group, Quantiles, Signals, Worst
 
 GROUPS = {"all": "", "layer": "By layer", "op": "By operation", "blend": "By blend, the first of a variant"}
@@ -127,11 +127,10 @@ def _worst(worst: Iterable[Worst], close_ups: Mapping[str, Exhibit]) -> Iterable
     known = list(worst)
     for measure in dict.fromkeys(one.measure for one in known):
         heading, form = MEASURES.get(measure, (measure, "{:.4g}"))
-        found = [one for one in known if one.measure == measure]
         shown = [
             card(close_ups[one.key], beside=True, note=_signed(form.format(one.value)))
-            for one in found[:MOST_WORST]
-            if one.key in close_ups
+            for one in known
+            if one.measure == measure and one.key in close_ups
         ]
         yield tag("h4", heading)
         yield cards(shown)

@@ -34,8 +34,6 @@ GALLERY, MOST = 96, 1000
 """Variants in a gallery: by default, and at most."""
 MOST_ALIKE, OF_EACH = 12, 4
 """Groups of like pictures that are shown, and pictures of each."""
-MOST_WORST = 8
-"""Pictures shown of each measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,10 +283,8 @@ def _named(signals: Signals | None) -> list[str]:
     """Keys of the variants that signals name, as many as a page shows."""
     if signals is None:
         return []
-    measures = dict.fromkeys(one.measure for one in signals.worst)
-    worst = [[one.key for one in signals.worst if one.measure == measure][:MOST_WORST] for measure in measures]
-    alike = [group.keys[:OF_EACH] for group in signals.alike[:MOST_ALIKE]]
-    return list(dict.fromkeys(key for keys in (*worst, *alike) for key in keys))
+    alike = (key for group in signals.alike[:MOST_ALIKE] for key in group.keys[:OF_EACH])
+    return list(dict.fromkeys([*(one.key for one in signals.worst), *alike]))
 
 
 def _short_of(signals: Signals | None) -> Iterator[str]:
