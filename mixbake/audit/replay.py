@@ -226,7 +226,10 @@ class Replayer:
         told = [(one["key"], one["offset"], one["size"]) for one in found]
         if not told or told[0][0] != key or not all(type(value) is int and 0 < value < limit for value in told[0][1:]):
             raise Damage(f"{file.name}: row {row} is not that of {key}")
-        return told[0][1:]
+        _, offset, size = told[0]
+        if size > codecs.most_bytes(bake.plan.size):
+            raise Damage(f"{file.name}: {key} has {size:,} bytes, more than any picture of {bake.plan.size} px")
+        return offset, size
 
     def _rows(self, file: StoredFile) -> Any:
         """Keys, offsets and sizes of an index as a pyarrow Table; the last one asked for is kept."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from small import bake, copied, edit, pixels, sha256, sign, stored
-from tampering import INDEX, SHARD, images_forged, json_forged, key, mixing, sources
+from tampering import INDEX, SHARD, images_forged, json_forged, key, mixing, rows_forged, sources, with_value
 
 from mixbake.audit.replay import Replay, Replayer
 from mixbake.audit.strip import draw_strip
@@ -215,6 +216,21 @@ class TestMetadata:
         (own / INDEX).write_bytes((own / INDEX).read_bytes()[::-1])
         with pytest.raises(Damage, match=INDEX):
             replayed(own, key(bakes("fixed")))
+
+    def test_a_forged_size_is_refused_before_anything_of_it_is_read(self, bakes: Bakes, tmp_path: Path) -> None:
+        own, size = copied(bakes("jpeg"), tmp_path / "own"), 50_000_000
+        with (own / SHARD).open("r+b") as shard:
+            shard.truncate(2 * size)
+        rows_forged(with_value("size", lambda _size: size))(own)
+        replayer = opened(own)
+        place = replayer.find(key(bakes("jpeg")))
+        tracemalloc.start()
+        try:
+            with pytest.raises(Damage, match=f"{INDEX}.*50,000,000"):
+                replayer.replay(*place)
+            assert tracemalloc.get_traced_memory()[1] < size // 5
+        finally:
+            tracemalloc.stop()
 
     def test_other_libraries_may_differ_within_the_bound_alone(
         self, bakes: Bakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
