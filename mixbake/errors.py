@@ -6,6 +6,7 @@
     ├── TooManySkipped    3   more unreadable images than --max-skip allows
     ├── Locked            4   another process works in the same folder
     ├── PlanDiffers       5   the plan, the source or the environment is not the one that was baked
+    │   └── MixingDiffers 5   the mixing pictures are not
     ├── Damage            6   stored bytes are not what was written
     ├── StorageError     74   reading or writing failed (disk full, read-only, ...)
     ├── Stopped     130, 143  a signal asked for an end, and everything was saved first
@@ -54,6 +55,10 @@ class PlanDiffers(MixbakeError):
     """The plan, the source or the environment differs from what the folder was baked with."""
 
     exit_code = 5
+
+
+class MixingDiffers(PlanDiffers):
+    """The mixing pictures are absent, or not those that were baked with."""
 
 
 class Damage(MixbakeError):

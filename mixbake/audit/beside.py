@@ -18,6 +18,7 @@ from mixbake.audit.compare import Comparison, Side, Test, document_of, find_pair
 from mixbake.audit.contents import packed
 from mixbake.audit.crops import find_crops
 from mixbake.audit.faults import plain
+from mixbake.audit.images import unopened
 from mixbake.audit.samples import Record, read_records
 from mixbake.audit.sheets import MOST, image_tag, lay_out
 from mixbake.bake.sheet import Cell, Row, draw_sheet
@@ -183,9 +184,7 @@ def _crops(catalog: Catalog, records: Sequence[Record], side: Side, source: str 
     except UsageError as error:
         if source is not None:
             raise
-        raise PlanDiffers(
-            f"the source {plain(spec)!r} cannot be opened ({error}): say with --source where it is"
-        ) from error
+        raise unopened(spec, error) from error
 
 
 def _given(side: Side) -> str:

@@ -4,24 +4,19 @@ Rule: a crop is the bake's own clean one, or cut from the source image that has 
 baked; where there is neither, none is shown.
 """
 
-import hashlib
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
+from mixbake.audit.images import Images
 from mixbake.audit.samples import Record, read_records
 from mixbake.core import render
 from mixbake.core.variant import from_json
-from mixbake.data.decode import decode
-from mixbake.data.sources import look_up, open_source
-from mixbake.errors import Damage, DecodeError, PlanDiffers, UsageError
+from mixbake.errors import Damage, UsageError
 from mixbake.storage.plan import Plan
-from mixbake.storage.store import retrying
 
 Bytes = NDArray[np.uint8]
 
@@ -48,26 +43,13 @@ def _stored(catalog: Catalog, mixes: Sequence[Record]) -> dict[str, Bytes]:
 
 
 def _cut(plan: Plan, mixes: Sequence[Record], spec: str) -> dict[str, Bytes]:
-    find = look_up(open_source(spec))
-    crops = {}
-    for record in mixes:
-        path, sha256 = record.row["source"], record.row["source_sha256"]
-        data: bytes | Bytes | None = retrying(partial(find, path), Path(path))
-        if data is None:
-            raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
-        if hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest() != sha256:
-            raise PlanDiffers(
-                f"{plain(path)} in {plain(spec)} is not the image that was baked: restore it, or leave out --source"
-            )
-        crops[record.key] = _crop(plan, record, data)
-    return crops
+    images = Images(spec, plan)
+    return {record.key: _crop(plan, record, images) for record in mixes}
 
 
-def _crop(plan: Plan, record: Record, data: bytes | Bytes) -> Bytes:
-    try:
-        pixels = render.fitted(decode(data, background=plan.background), crop_kind=plan.crop, size=plan.size)
-    except DecodeError as error:
-        raise PlanDiffers(f"{plain(record.row['source'])} cannot be decoded by the libraries here ({error})") from error
+def _crop(plan: Plan, record: Record, images: Images) -> Bytes:
+    image = images.pixels(record.row["source"], record.row["source_sha256"])
+    pixels = render.fitted(image, crop_kind=plan.crop, size=plan.size)
     try:
         variant = from_json(record.text)
         return render.crop(pixels, variant.crop, plan.size, variant.flip)

@@ -6,7 +6,8 @@ Rule: a picture on a page is the one that it says it is; where that one is not a
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from mixbake.audit.samples import Record, read_records
 from mixbake.audit.strip import replayed_cells, stored_cells, window_of
 from mixbake.bake.sheet import Box, Cell
 from mixbake.core.variant import from_json
-from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
+from mixbake.errors import Damage, MixbakeError, MixingDiffers, PlanDiffers, StorageError, UsageError
 
 EXACT = 64
 """Greatest side in pixels of pictures that are shown to the pixel, as PNG."""
@@ -56,7 +57,7 @@ class Exhibit:
 
     shard: its tar. kind, layer, ops, levels, blends, source: class name and the rest as in the index. picture: as
     stored; None if it is damaged. replayed: whether it was made again; sound: whether nothing was found wrong.
-    verdict: in words. missing: why it was not made again, or "".
+    verdict: in words. missing: why it was not made again, or ""; lacks: what for, "source" or "mixing set", or "".
     """
 
     key: str
@@ -74,6 +75,7 @@ class Exhibit:
     sound: bool
     verdict: str
     missing: str
+    lacks: str
 
     @property
     def fault(self) -> Fault:
@@ -123,7 +125,7 @@ def _look(audited: Audited, replayer: Replayer, row: Rows, place: tuple[str, int
             found = replayer.replay(*place)
         except (PlanDiffers, StorageError) as error:
             # A source that cannot be read; a shard that cannot is told by what comes next.
-            return _as_stored(audited, replayer, row, str(error))
+            return _as_stored(audited, replayer, row, error)
         cells = list(replayed_cells(found))
         return {
             "picture": plate(cells[-1]),
@@ -132,13 +134,14 @@ def _look(audited: Audited, replayer: Replayer, row: Rows, place: tuple[str, int
             "sound": found.good,
             "verdict": found.verdict,
             "missing": "",
+            "lacks": "",
         }
     except Damage as error:
-        nothing = {"picture": None, "strip": (), "replayed": False, "sound": False, "missing": ""}
+        nothing = {"picture": None, "strip": (), "replayed": False, "sound": False, "missing": "", "lacks": ""}
         return {**nothing, "verdict": plain(error)}
 
 
-def _as_stored(audited: Audited, replayer: Replayer, row: Rows, missing: str) -> dict[str, Any]:
+def _as_stored(audited: Audited, replayer: Replayer, row: Rows, missing: MixbakeError) -> dict[str, Any]:
     record = next(read_records(audited.catalog, row))
     cells = list(_stored(audited, replayer, record))
     return {
@@ -147,7 +150,8 @@ def _as_stored(audited: Audited, replayer: Replayer, row: Rows, missing: str) ->
         "replayed": False,
         "sound": True,
         "verdict": "not made again",
-        "missing": missing,
+        "missing": plain(missing),
+        "lacks": what_lacks(missing),
     }
 
 
@@ -155,16 +159,29 @@ def _stored(audited: Audited, replayer: Replayer, record: Record) -> Iterable[Ce
     plan = audited.bake.plan
     own = record.pixels if record.row["view"] == "clean" else None
     crop = find_crops(audited.catalog, [record], None).get(record.key, own)
-    try:
+    with _told_as_damage(record):
         variant = from_json(record.text)
-        try:
-            picture, name = replayer.picture(variant)
-        except PlanDiffers:
-            picture, name = None, "not at hand"
+    try:
+        picture, name = replayer.picture(variant)
+    except MixingDiffers:
+        picture, name = None, "not at hand"
+    with _told_as_damage(record):
         window = None if picture is None else window_of(variant, picture, size=plan.size)
+    return stored_cells(variant, record.pixels, crop=crop, picture=window, name=name)
+
+
+def what_lacks(error: MixbakeError) -> str:
+    """What an error that is no damage of the bake is about: the "source", or the "mixing set"."""
+    return "mixing set" if isinstance(error, MixingDiffers) else "source"
+
+
+@contextmanager
+def _told_as_damage(record: Record) -> Iterator[None]:
+    """UsageError of what a record says is damage of that record."""
+    try:
+        yield
     except UsageError as error:
         raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
-    return stored_cells(variant, record.pixels, crop=crop, picture=window, name=name)
 
 
 def plate(cell: Cell) -> Plate:

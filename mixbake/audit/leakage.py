@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mixbake.audit import hashing
 from mixbake.audit.hashing import Fingerprints
-from mixbake.audit.originals import Originals, mapped_ahead, squared
+from mixbake.audit.images import Images
+from mixbake.audit.originals import mapped_ahead, squared
 from mixbake.data.decode import decode
 from mixbake.data.listing import Blob
 from mixbake.data.names import is_picture
@@ -125,15 +126,15 @@ class Search:
 
 
 def search_images(
-    search: Search, originals: Originals, plan: Plan, images: Sequence[tuple[str, str]], progress: Progress
+    search: Search, originals: Images, plan: Plan, images: Sequence[tuple[str, str]], progress: Progress
 ) -> None:
     """Add images of the source, each given as path and SHA-256. Raises PlanDiffers, StorageError."""
 
     def pictures() -> Iterator[Bytes]:
-        def load(blob: Blob) -> Bytes:
-            return squared(originals.decoded(blob), plan.size)
+        def load(stored: tuple[str, Blob]) -> Bytes:
+            return squared(originals.decoded(*stored), plan.size)
 
-        blobs = (originals.read(path, sha256) for path, sha256 in images)
+        blobs = ((path, originals.read(path, sha256)) for path, sha256 in images)
         for number, picture in enumerate(mapped_ahead(load, blobs), start=1):
             progress("source images read", number, len(images))
             yield picture

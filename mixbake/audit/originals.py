@@ -1,17 +1,13 @@
-"""The images a bake was made of, out of its source; and the crops that its variants were made from.
+"""The crops that variants were made from: clean ones, or cut from the images of the source.
 
-Rule: an image counts only if its bytes have the SHA-256 of the one that was baked; it is decoded once for all its
-variants, and held no longer.
+Rule: an image is decoded once for all its variants, and held no longer.
 """
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -20,14 +16,12 @@ from numpy.typing import NDArray
 from mixbake.audit.batches import Batch, BatchReader
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
-from mixbake.audit.replay import open_given_source
+from mixbake.audit.images import Images, open_images, recorded_source
 from mixbake.core import programs, render
 from mixbake.core.variant import Crop
-from mixbake.data.decode import decode
 from mixbake.data.listing import Blob
-from mixbake.errors import Damage, DecodeError, MixbakeError, PlanDiffers, StorageError, UsageError
-from mixbake.storage.plan import Plan
-from mixbake.storage.store import retrying
+from mixbake.errors import Damage, MixbakeError, PlanDiffers, StorageError, UsageError
+from mixbake.storage.plan import Plan, given_in
 
 Bytes = NDArray[np.uint8]
 THREADS = 2
@@ -52,70 +46,38 @@ def mapped_ahead(work: Callable[[T], R], items: Iterable[T], *, threads: int = T
         pool.shutdown(cancel_futures=True)
 
 
-class Originals:
-    """The source of a bake. spec: as the user wrote it.
+def cut_crops(images: Images, plan: Plan, batch: Batch, reader: BatchReader) -> Bytes:
+    """The crops of variants, uint8 k×S×S×3; quick where those of one image follow each other.
 
-    Raises PlanDiffers when it cannot be opened, and wherever an image is absent or another one.
+    Raises PlanDiffers wherever an image is absent or another one, Damage naming shard and key for a crop that is none.
     """
+    out = np.empty((len(batch), plan.size, plan.size, 3), np.uint8)
+    groups = [list(group) for _, group in groupby(range(len(batch)), batch.variants.positions.__getitem__)]
 
-    def __init__(self, plan: Plan, spec: str) -> None:
-        self._plan, self._spec = plan, spec
-        self._source, self._listing = open_given_source(spec, plan)
-        self._rows = {path: row for row, path in enumerate(self._listing.paths)}
-
-    def read(self, path: str, sha256: str) -> Blob:
-        """The stored image of that path, if it has that SHA-256 (hex)."""
-        if path not in self._rows:
-            raise PlanDiffers(
-                f"{plain(path)} is not in {plain(self._spec)}: say with --source where the baked images are"
-            )
-        blob = retrying(lambda: self._source.read(self._listing.entry(self._rows[path])), Path(path))
-        if hashlib.sha256(blob if isinstance(blob, bytes) else blob.data).hexdigest() != sha256:
-            raise PlanDiffers(
-                f"{plain(path)} in {plain(self._spec)} is not the image that was baked: say with --source where that is"
-            )
-        return blob
-
-    def decoded(self, blob: Blob) -> Bytes:
-        """Its pixels, uint8 H×W×3."""
+    def cut(task: tuple[list[int], str, Blob]) -> None:
+        group, path, blob = task
+        image = render.fitted(images.decoded(path, blob), crop_kind=plan.crop, size=plan.size)
+        windows = [_window(batch, i, reader) for i in group]
         try:
-            return decode(blob, background=self._plan.background)
-        except DecodeError as error:
-            raise PlanDiffers(
-                f"an image of {plain(self._spec)} cannot be decoded by the libraries here ({error})"
-            ) from error
+            for i, crop in zip(group, _cut(image, windows, plan.size), strict=True):
+                out[i] = crop
+        except UsageError:
+            # One of them does not fit: alone, it is named.
+            for i, window in zip(group, windows, strict=True):
+                _check(image, window, plan.size, partial(reader.damage, batch, i))
+            raise
 
-    def crops(self, batch: Batch, reader: BatchReader) -> Bytes:
-        """The crops of variants, uint8 k×S×S×3; quick where those of one image follow each other.
+    def blobs() -> Iterator[tuple[list[int], str, Blob]]:
+        for group in groups:
+            named = {(str(batch.rows[i]["source"]), str(batch.rows[i]["source_sha256"])) for i in group}
+            if len(named) > 1:
+                raise reader.damage(batch, group[0], "its image has another source elsewhere in the index")
+            path, sha256 = named.pop()
+            yield group, path, images.read(path, sha256)
 
-        Raises Damage naming shard and key for a crop that is none.
-        """
-        out = np.empty((len(batch), self._plan.size, self._plan.size, 3), np.uint8)
-        groups = [list(group) for _, group in groupby(range(len(batch)), batch.variants.positions.__getitem__)]
-
-        def cut(task: tuple[list[int], Blob]) -> None:
-            group, blob = task
-            image = render.fitted(self.decoded(blob), crop_kind=self._plan.crop, size=self._plan.size)
-            windows = [_window(batch, i, reader) for i in group]
-            try:
-                for i, crop in zip(group, _cut(image, windows, self._plan.size), strict=True):
-                    out[i] = crop
-            except UsageError:
-                # One of them does not fit: alone, it is named.
-                for i, window in zip(group, windows, strict=True):
-                    _check(image, window, self._plan.size, partial(reader.damage, batch, i))
-                raise
-
-        def blobs() -> Iterator[tuple[list[int], Blob]]:
-            for group in groups:
-                named = {(str(batch.rows[i]["source"]), str(batch.rows[i]["source_sha256"])) for i in group}
-                if len(named) > 1:
-                    raise reader.damage(batch, group[0], "its image has another source elsewhere in the index")
-                yield group, self.read(*named.pop())
-
-        for _ in mapped_ahead(cut, blobs()):
-            pass
-        return out
+    for _ in mapped_ahead(cut, blobs()):
+        pass
+    return out
 
 
 class Beside:
@@ -127,14 +89,15 @@ class Beside:
     """
 
     def __init__(self, catalog: Catalog, source: str | None, *, images: bool) -> None:
-        self._catalog, self._given = catalog, source is not None
+        self._plan, self._given = catalog.bake.plan, source is not None
         self.kind = "source" if catalog.bake.plan.views == "mix" else "clean"
-        self.originals: Originals | None = None
+        self.originals: Images | None = None
         self.missing = ""
         if not (self._given or images or self.kind == "source"):
             return
         try:
-            self.originals = Originals(catalog.bake.plan, source or _recorded(catalog))
+            spec = source or recorded_source(given_in(catalog.bake.shelf.read("manifest.json")))
+            self.originals = open_images(spec, catalog.bake.plan)
         except (PlanDiffers, StorageError) as error:
             self.lose(error)
 
@@ -150,19 +113,10 @@ class Beside:
             return reader.clean_crops(batch)
         if self.originals is not None:
             try:
-                return self.originals.crops(batch, reader)
+                return cut_crops(self.originals, self._plan, batch, reader)
             except (PlanDiffers, StorageError) as error:
                 self.lose(error)
         return None
-
-
-def _recorded(catalog: Catalog) -> str:
-    """The source as the build was given it. Raises PlanDiffers when the bake does not say."""
-    given = json.loads(catalog.bake.shelf.read("manifest.json")).get("given")
-    spec = given.get("source") if isinstance(given, dict) else None
-    if not isinstance(spec, str):
-        raise PlanDiffers("the bake does not say where its source is: say it with --source")
-    return spec
 
 
 def squared(image: Bytes, size: int) -> Bytes:

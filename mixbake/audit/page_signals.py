@@ -10,7 +10,7 @@ from mixbake.audit.gallery import Exhibit
 from mixbake.audit.markup import Html, listed, table, tag, text, together
 from mixbake.audit.page_gallery import card, cards
 from mixbake.audit.plots import MOST_ROWS, counts, span
-from mixbake.audit.report import MOST_ALIKE, MOST_WORST, OF_EACH
+from mixbake.audit.report import MOST_ALIKE, OF_EACH
 from mixbake.audit.signals import SIGNALS, Alike, Group, Quantiles, Signals, Worst
 
 GROUPS = {"all": "", "layer": "By layer", "op": "By operation", "blend": "By blend, the first of a variant"}
@@ -80,8 +80,12 @@ def _named(signals: Signals) -> Html:
 
 def _compared(signals: Signals) -> str:
     crops = {"clean": "Crops are the bake's own clean ones.", "source": "Crops are cut from the source."}
-    reason = f" Reason: {signals.missing}" if signals.missing else ""
-    return crops.get(signals.crops, f"Variants were compared with no crop.{reason}")
+    return crops.get(signals.crops, f"Variants were compared with no crop.{_reason(signals)}")
+
+
+def _reason(signals: Signals) -> str:
+    """Why the source was not looked at, where it was wanted and was not at hand."""
+    return f" Reason: {signals.missing}" if signals.missing else ""
 
 
 def _groups(groups: Iterable[Group]) -> Html:
@@ -123,11 +127,10 @@ def _worst(worst: Iterable[Worst], close_ups: Mapping[str, Exhibit]) -> Iterable
     known = list(worst)
     for measure in dict.fromkeys(one.measure for one in known):
         heading, form = MEASURES.get(measure, (measure, "{:.4g}"))
-        found = [one for one in known if one.measure == measure]
         shown = [
             card(close_ups[one.key], beside=True, note=_signed(form.format(one.value)))
-            for one in found[:MOST_WORST]
-            if one.key in close_ups
+            for one in known
+            if one.measure == measure and one.key in close_ups
         ]
         yield tag("h4", heading)
         yield cards(shown)
@@ -175,9 +178,10 @@ def _leaks(signals: Signals) -> Iterable[Html]:
         return
     unreadable = f" ({signals.unreadable:,} of them unreadable)" if signals.unreadable else ""
     pictures = f"{signals.against_pictures:,} pictures in {signals.against}{unreadable}"
-    yield tag("p", f"{pictures}, compared with {_KNOWN.get(signals.known, 'nothing')}.")
+    yield tag("p", f"{pictures}, compared with {_KNOWN.get(signals.known, 'nothing')}.{_reason(signals)}")
     if not signals.leaks:
-        yield tag("p", "None of them is an image that the bake was made of.")
+        whole = signals.known == "source"
+        yield tag("p", f"None of them is {'an image that the bake was made of' if whole else 'among these'}.")
         return
     head = "Test picture", "Image of the bake", "Likeness", "Number"
     rows = [

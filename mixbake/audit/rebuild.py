@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from mixbake.audit.faults import Fault, Faults, plain
+from mixbake.audit.images import open_given_source, recorded_source
 from mixbake.audit.promises import Promises, read_promises, sizes_of
-from mixbake.audit.replay import open_given_source
 from mixbake.audit.scribe import Page, Scribe, differences
 from mixbake.audit.shards import ROWS, Piece, Tape, cut_encoded, cut_fixed
 from mixbake.audit.verify import find_pictures, find_scribe
@@ -212,9 +212,7 @@ def _rebuild_images(bake: _Bake, lost: Sequence[Receipt], spec: str | None) -> N
 
 
 def _open_source(bake: _Bake, spec: str | None) -> tuple[Source, Listing]:
-    spec = spec or given_in((bake.out / "manifest.json").read_bytes()).get("source")
-    if not isinstance(spec, str):
-        raise PlanDiffers("the bake does not say where its source is: say it with --source")
+    spec = spec or recorded_source(given_in((bake.out / "manifest.json").read_bytes()))
     source, listing = open_given_source(spec, bake.plan)
     if source_digest(listing) != bake.plan.source:
         raise PlanDiffers(f"{plain(spec)} is not the source that was baked: say with --source where that is")

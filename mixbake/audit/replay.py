@@ -9,15 +9,13 @@ ones to the last bit; a lossless codec changes nothing on that way. Only where t
 the bake (another environment id) may they differ, by at least BOUND dB of PSNR: decoders of JPEG differ by rounding.
 """
 
-import hashlib
 import math
 import re
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,28 +23,26 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixbake.audit.faults import plain
+from mixbake.audit.images import Images, open_images, recorded_source
 from mixbake.audit.promises import open_table
 from mixbake.audit.schema import read_strictly, violations
 from mixbake.audit.scribe import describe_header, recipe_of
 from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.variant import Variant, from_json, schema
-from mixbake.data.decode import decode
-from mixbake.data.folder import FolderSource
-from mixbake.data.listing import Listing, Source
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
-from mixbake.data.sources import Lookup, look_up, open_source
-from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
+from mixbake.errors import Damage, MixingDiffers, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
 from mixbake.storage.index import IMAGES_SCHEMA
 from mixbake.storage.opened import Bake, StoredFile
-from mixbake.storage.plan import Plan, mixing_path, source_digest
+from mixbake.storage.plan import Plan, given_in, mixing_path
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import read_json, retrying, sha256_file
+from mixbake.storage.store import retrying, sha256_file
 
 Bytes = NDArray[np.uint8]
+T = TypeVar("T")
 KEY = re.compile(r"([0-9]{8,9})-(c?)([0-9]{4,9})")
 BOUND = 30.0
 """Least PSNR in dB of a stored picture to the one rendered again with other library versions."""
@@ -157,7 +153,7 @@ class Replayer:
         key, shard = self.key(view, number, position), bake.shard(view, number, int(bake.blocks[position]))
         stored, document, variant = self._stored(key, shard.name, view, number, position)
         source, sha256 = self._named[int(bake.images[position])]
-        image = self._image(source, sha256)
+        image = _required(self._images).pixels(source, sha256)
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
         picture, name = self.picture(variant)
         try:
@@ -230,7 +226,10 @@ class Replayer:
         told = [(one["key"], one["offset"], one["size"]) for one in found]
         if not told or told[0][0] != key or not all(type(value) is int and 0 < value < limit for value in told[0][1:]):
             raise Damage(f"{file.name}: row {row} is not that of {key}")
-        return told[0][1:]
+        _, offset, size = told[0]
+        if size > codecs.most_bytes(bake.plan.size):
+            raise Damage(f"{file.name}: {key} has {size:,} bytes, more than any picture of {bake.plan.size} px")
+        return offset, size
 
     def _rows(self, file: StoredFile) -> Any:
         """Keys, offsets and sizes of an index as a pyarrow Table; the last one asked for is kept."""
@@ -257,63 +256,54 @@ class Replayer:
         return {number: (source, sha256) for number, source, sha256 in zip(*columns, strict=True)}
 
     @cached_property
-    def _source(self) -> tuple[str, Lookup]:
-        given = read_json(self._out / "manifest.json").get("given")
-        spec = self._source_spec or (given.get("source") if isinstance(given, dict) else None)
-        if not isinstance(spec, str):
-            raise PlanDiffers("the bake does not say where its source is: say it with --source")
-        try:
-            return spec, look_up(open_source(spec))
-        except UsageError as error:
-            raise _unopened(spec, error) from error
+    def _images(self) -> Images | PlanDiffers:
+        return _or_refusal(self._open_images)
 
-    def _image(self, path: str, sha256: str) -> Bytes:
-        """Pixels of the source image of that path, whose bytes have that SHA-256 (hex)."""
-        spec, find = self._source
-        data = retrying(lambda: find(path), Path(path))
-        if data is None:
-            raise PlanDiffers(f"{plain(path)} is not in {plain(spec)}: say with --source where the baked images are")
-        found = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
-        if found != sha256:
-            raise PlanDiffers(
-                f"{plain(path)} in {plain(spec)} is not the image that was baked (sha256 {found[:12]}, was "
-                f"{sha256[:12]}): say with --source where the baked images are"
-            )
-        try:
-            return decode(data, background=self._bake.plan.background)
-        except DecodeError as error:
-            raise PlanDiffers(f"{path} cannot be decoded by the libraries here ({error})") from error
+    def _open_images(self) -> Images:
+        spec = self._source_spec or recorded_source(given_in(self._bake.shelf.read("manifest.json")))
+        return open_images(spec, self._bake.plan)
 
     def picture(self, variant: Variant) -> tuple[Bytes | None, str]:
-        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises PlanDiffers, Damage."""
+        """The prepared mixing picture of a variant, uint8 h×w×c, and its name. Raises MixingDiffers, Damage."""
         if variant.picture is None:
             return None, ""
-        pictures, number = self._pictures, variant.picture.id
+        pictures, number = _required(self._pictures), variant.picture.id
         if not 0 <= number < len(pictures):
             raise Damage(f"{variant.key}: it mixes with picture {number} of {len(pictures)}")
         return pictures.picture(number), pictures.names[number]
 
+    def require_pictures(self) -> None:
+        """Raise MixingDiffers unless the mixing pictures are at hand, where the bake has any."""
+        if self._bake.plan.mixing is not None:
+            _required(self._pictures)
+
     @cached_property
-    def _pictures(self) -> PictureSet:
-        """The bake's own prepared file, or what a mixing set is prepared to. Raises PlanDiffers for any other."""
+    def _pictures(self) -> PictureSet | PlanDiffers:
+        return _or_refusal(self._open_pictures)
+
+    def _open_pictures(self) -> PictureSet:
+        """The bake's own prepared file, or what a mixing set is prepared to. Raises MixingDiffers for any other."""
         plan, advice = self._bake.plan, "name the mixing set with --mixing-set, or restore the file"
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
         if self._mixing_set is not None:
             gray = recipe_of(plan).recipe.gray_pictures
-            found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
+            try:
+                found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
+            except (UsageError, PlanDiffers) as error:
+                raise MixingDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
             if found.digest != plan.mixing:
-                raise PlanDiffers(
-                    f"{self._mixing_set} is not the mixing set of the bake: its digest is {found.digest[:16]}"
+                raise MixingDiffers(
+                    f"{plain(self._mixing_set)} is not the mixing set of the bake: its digest is {found.digest[:16]}"
                 )
             return found
         path = self._out / mixing_path(plan.mixing)
         try:
             found = open_pictures(path, check=True)
         except (Damage, StorageError) as error:
-            raise PlanDiffers(f"the bake's mixing pictures are absent or changed ({error}): {advice}") from error
+            raise MixingDiffers(f"the bake's mixing pictures are absent or changed ({error}): {advice}") from error
         if found.digest != plan.mixing:
-            raise PlanDiffers(f"{path} holds other pictures than the bake mixed with: {advice}")
+            raise MixingDiffers(f"{path} holds other pictures than the bake mixed with: {advice}")
         return found
 
     def _is_same_environment(self, view: str, number: int, position: int) -> bool:
@@ -325,26 +315,20 @@ class Replayer:
         return self._environments[name]
 
 
-def open_given_source(spec: str, plan: Plan) -> tuple[Source, Listing]:
-    """Open and list a source; of a folder the plan's classes alone, where these are what was baked (`--classes`).
-
-    Raises PlanDiffers when it is not there.
-    """
+def _or_refusal(open_it: Callable[[], T]) -> T | PlanDiffers:
+    """What was opened, or why not: to look for it once more would hash and list all of it again."""
     try:
-        source = open_source(spec)
-        if not isinstance(source, FolderSource):
-            return source, source.scan()
-        chosen = replace(source, chosen=plan.classes)
-        with suppress(UsageError):
-            if source_digest(listing := chosen.scan()) == plan.source:
-                return chosen, listing
-        return source, source.scan()
-    except UsageError as error:
-        raise _unopened(spec, error) from error
+        return open_it()
+    except PlanDiffers as error:
+        return error
 
 
-def _unopened(spec: str, error: UsageError) -> PlanDiffers:
-    return PlanDiffers(f"the source {plain(spec)!r} cannot be opened ({error}): say with --source where it is")
+def _required(found: T | PlanDiffers) -> T:
+    """What was opened. Raises why it was not."""
+    if isinstance(found, PlanDiffers):
+        # Else each time would add to the traceback, and keep what that holds.
+        raise found.with_traceback(None)
+    return found
 
 
 def _program(text: bytes, key: str) -> tuple[Mapping[str, Any], Variant]:

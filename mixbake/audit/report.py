@@ -6,7 +6,8 @@ distribution can fail; signals inform.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from mixbake.audit.catalog import Rows
 from mixbake.audit.choice import choose
 from mixbake.audit.contents import Contents
 from mixbake.audit.faults import Verified, plain
-from mixbake.audit.gallery import Exhibit, exhibit
+from mixbake.audit.gallery import Exhibit, exhibit, what_lacks
 from mixbake.audit.replay import Replayer
 from mixbake.audit.signals import Signals, find_signals
 from mixbake.audit.statistics import Test, run_tests
@@ -33,8 +34,6 @@ GALLERY, MOST = 96, 1000
 """Variants in a gallery: by default, and at most."""
 MOST_ALIKE, OF_EACH = 12, 4
 """Groups of like pictures that are shown, and pictures of each."""
-MOST_WORST = 8
-"""Pictures shown of each measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +60,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """A part of the audit that could not be done: which, why, and whether damage is the reason."""
+    """A part of the audit that could not be done: which, and why.
+
+    lacks: "source" or "mixing set", for want of which, or "" when damage is the reason.
+    """
 
     part: str
     reason: str
-    damage: bool
+    lacks: str
+
+    @property
+    def damage(self) -> bool:
+        """Whether damage is the reason."""
+        return not self.lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +143,19 @@ class Report:
     @property
     def missing(self) -> tuple[str, ...]:
         """What of source and mixing set was not at hand, each reason once."""
-        reasons = [one.reason for one in self.undone if not one.damage]
-        return tuple(dict.fromkeys([*reasons, *(one.missing for one in self.exhibits if one.missing)]))
+        return tuple(dict.fromkeys(reason for _, reason in self._lacking))
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Why the source or mixing set that was asked for could not be used, each reason once."""
+        asked = {"source": self.asked.source, "mixing set": self.asked.mixing_set}
+        return tuple(dict.fromkeys(reason for what, reason in self._lacking if asked[what] is not None))
+
+    @property
+    def _lacking(self) -> list[tuple[str, str]]:
+        """What was not at hand, and why."""
+        undone = [(one.lacks, one.reason) for one in self.undone if one.lacks]
+        return undone + [(one.lacks, one.missing) for one in self.exhibits if one.lacks]
 
     def lines(self) -> tuple[str, ...]:
         """The result in a few lines for a terminal."""
@@ -153,7 +171,8 @@ class Report:
             f"signals: {', '.join(standing) or 'nothing stands out'}, {measured}"
             if signals
             else "signals: not measured",
-            *(plain(f"{one.part} not done: {one.reason}") for one in self.undone),
+            *_short_of(signals),
+            *(f"{one.part} not done: {one.reason}" for one in self.undone),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -174,7 +193,7 @@ class Report:
             "gallery": [one.key for one in self.gallery],
             "replayed": self.replayed,
             "unsound": [asdict(one.fault) for one in self.unsound],
-            "undone": [asdict(one) for one in self.undone],
+            "undone": [asdict(one) | {"damage": one.damage} for one in self.undone],
             "missing": self.missing,
         }
         return {name: _finite(value) for name, value in document.items()}
@@ -183,30 +202,32 @@ class Report:
 def audit(shards: Path, asked: Asked, *, progress: Progress = lambda _what, _done, _total: None) -> Report:
     """Look into the bake in a folder, part after part. Damage is in the report, not raised.
 
-    Raises UsageError when there is no finished bake, StorageError when a file cannot be read.
+    Raises UsageError when there is no finished bake, MixingDiffers before anything is done when the mixing set that was
+    asked for is not the bake's, StorageError when a file cannot be read.
     """
-    verified = verify(shards, Checks(full=asked.full), progress=progress)
     undone: list[Undone] = []
 
     def attempt(part: str, do: Callable[[], T]) -> T | None:
         try:
             return do()
         except (Damage, PlanDiffers) as error:
-            undone.append(Undone(part=part, reason=str(error), damage=isinstance(error, Damage)))
+            lacks = "" if isinstance(error, Damage) else what_lacks(error)
+            undone.append(Undone(part=part, reason=plain(error), lacks=lacks))
             return None
 
     audited = attempt("opening the bake", lambda: Audited(shards))
+    show = None
+    if audited is not None:
+        show = _Showing(audited=audited, replayer=_replayer(audited, asked), progress=progress)
+    verified = verify(shards, Checks(full=asked.full), progress=progress)
     contents = tests = signals = None
     gallery: tuple[Exhibit, ...] | None = None
     close_ups: dict[str, Exhibit] | None = None
-    if audited is not None:
-        catalog = audited.catalog
-        contents = attempt("contents", audited.info)
-        tests = attempt("distribution", lambda: run_tests(catalog, progress=progress))
-        signals = attempt("signals", lambda: _signals(audited, asked, progress))
-        replayer = Replayer(audited.bake, shards, source=asked.source, mixing_set=asked.mixing_set)
-        show = _Showing(audited=audited, replayer=replayer, progress=progress)
-        gallery = attempt("gallery", lambda: show.rows(_chosen(audited, asked)))
+    if show is not None:
+        contents = attempt("contents", show.audited.info)
+        tests = attempt("distribution", lambda: run_tests(show.audited.catalog, progress=progress))
+        signals = attempt("signals", lambda: _signals(show.audited, asked, progress))
+        gallery = attempt("gallery", lambda: show.rows(_chosen(show.audited, asked)))
         close_ups = attempt("close-ups", lambda: show.keys(_named(signals)))
     return Report(
         shards=str(shards),
@@ -238,6 +259,16 @@ class _Showing:
         return {one.key: one for one in self.rows(rows, "variants of signals")}
 
 
+def _replayer(audited: Audited, asked: Asked) -> Replayer:
+    """What makes variants again. Raises MixingDiffers when the mixing set that was asked for is not the bake's."""
+    replayer = Replayer(audited.bake, audited.path, source=asked.source, mixing_set=asked.mixing_set)
+    if asked.mixing_set is not None:
+        # Of damage, every part tells what it cannot do.
+        with suppress(Damage):
+            replayer.require_pictures()
+    return replayer
+
+
 def _signals(audited: Audited, asked: Asked, progress: Progress) -> Signals:
     return find_signals(audited.catalog, source=asked.source, against=asked.against, seed=asked.seed, progress=progress)
 
@@ -252,10 +283,14 @@ def _named(signals: Signals | None) -> list[str]:
     """Keys of the variants that signals name, as many as a page shows."""
     if signals is None:
         return []
-    measures = dict.fromkeys(one.measure for one in signals.worst)
-    worst = [[one.key for one in signals.worst if one.measure == measure][:MOST_WORST] for measure in measures]
-    alike = [group.keys[:OF_EACH] for group in signals.alike[:MOST_ALIKE]]
-    return list(dict.fromkeys(key for keys in (*worst, *alike) for key in keys))
+    alike = (key for group in signals.alike[:MOST_ALIKE] for key in group.keys[:OF_EACH])
+    return list(dict.fromkeys([*(one.key for one in signals.worst), *alike]))
+
+
+def _short_of(signals: Signals | None) -> Iterator[str]:
+    """A line where leaks were looked for, and not in the source."""
+    if signals is not None and signals.against is not None and signals.known != "source":
+        yield f"leaks: {signals.leaked:,} found in what was measured, the source was not at hand: {signals.missing}"
 
 
 def _finite(value: Any) -> Any:

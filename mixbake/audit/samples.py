@@ -19,6 +19,7 @@ from mixbake.audit.catalog import Catalog, Rows
 from mixbake.audit.faults import plain
 from mixbake.errors import Damage
 from mixbake.storage import tar
+from mixbake.storage.codecs import most_bytes
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.index import SCHEMA
 from mixbake.storage.opened import RESTORE, Bake, StoredFile, describe_size
@@ -64,9 +65,7 @@ def _read(bake: Bake, file: StoredFile, row: Row, label: int) -> Record:
     """Raises Damage for the shard as a whole, one of UNREADABLE for the record."""
     plan, size, offset = bake.plan, row["size"], row["offset"]
     place = tar.layout(size, plan.member_bytes)
-    # Twice the pixels: no codec needs as much, and a forged length must not fill the memory.
-    most = 6 * plan.size**2 + (1 << 16)
-    if not 0 < size <= most or not tar.UNIT <= offset <= file.size - place.record + tar.UNIT:
+    if not 0 < size <= most_bytes(plan.size) or not tar.UNIT <= offset <= file.size - place.record + tar.UNIT:
         raise ValueError(f"the index has it at {offset:,} with {size:,} bytes, where no picture can be")
     stored = _bytes_at(bake, file, offset - tar.UNIT, place.record)
     picture = stored[place.picture : place.picture + size]

@@ -215,7 +215,7 @@ class RangeCheck:
     def _end_early(self, tape: Tape, image: int, plan: Plan) -> None:
         tape.ended = True
         key = tar.key(image, tape.shard.number, tape.shard.view)
-        reason = f"no whole record with a picture of at most {largest_picture(plan):,} bytes is in its place"
+        reason = f"no whole record with a picture of at most {codecs.most_bytes(plan.size):,} bytes is in its place"
         self._faults.add(tape.name, f"{reason}; what follows was hashed only", key)
 
     def _judge_end(self, tape: Tape) -> None:
@@ -320,7 +320,7 @@ def cut_fixed(tape: Tape, plan: Plan, buffer: Bytes) -> Piece:
 
 def cut_encoded(tape: Tape, plan: Plan, count: int) -> Piece:
     """The next records as their own headers cut them; ends early at one that cannot be a picture."""
-    tail, most = tar.tail_bytes(plan.member_bytes), largest_picture(plan)
+    tail, most = tar.tail_bytes(plan.member_bytes), codecs.most_bytes(plan.size)
     headers: list[bytes] = []
     bodies: list[Bytes] = []
     sizes: list[int] = []
@@ -347,11 +347,6 @@ def cut_encoded(tape: Tape, plan: Plan, count: int) -> Piece:
         offsets=np.array(offsets, np.int64),
     )
     return Piece(lines=lines, pictures=[body[:-tail] for body in bodies])
-
-
-def largest_picture(plan: Plan) -> int:
-    """Bytes that no picture of a plan's size exceeds, whatever its codec."""
-    return 4 * 3 * plan.size * plan.size + (1 << 16)
 
 
 def picture_faults(piece: Piece, plan: Plan, *, decode: bool) -> Iterator[tuple[int, str]]:

@@ -133,7 +133,7 @@ class Signals:
     near: groups of near hashes of several images; unlooked: pairs of hashes that were not compared, being too many.
     alike, leaks: the first ones. against: the folder that was looked for, with its pictures' count; unreadable:
     pictures there that cannot be decoded; leaked: how many leaks there are; known: what they were looked for in, the
-    "source", or "clean" crops or "mix" variants that were measured, which hardly ever match.
+    "source", or "clean" crops or "mix" variants that were measured, which hardly ever match; "" without a folder.
     per_class: class, images baked, images skipped.
     """
 
@@ -160,13 +160,16 @@ class Signals:
 
     @property
     def named(self) -> dict[str, float]:
-        """The signals that `--fail-on NAME` knows (SIGNALS), as numbers; "leakage" only where it was looked for."""
+        """The signals that `--fail-on NAME` knows (SIGNALS), as numbers.
+
+        "leakage" only where test pictures were compared with the source: variants and crops hardly ever match one.
+        """
         found = {
             "constant": self.groups[0].constant,
             "identical": float(self.identical),
             "conflicting": float(self.conflicting),
         }
-        return found if self.against is None else found | {"leakage": float(self.leaked)}
+        return found if self.known != "source" else found | {"leakage": float(self.leaked)}
 
 
 def find_signals(

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.audit.faults import Faults, Verified, plain
+from mixbake.audit.images import open_given_source
 from mixbake.audit.promises import Promises, read_promises
-from mixbake.audit.replay import Replayer, open_given_source
+from mixbake.audit.replay import Replayer
 from mixbake.audit.scribe import Scribe, scribe_of
 from mixbake.audit.shards import RangeCheck, Tally
 from mixbake.core import rng

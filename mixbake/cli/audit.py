@@ -57,8 +57,8 @@ def audit(
         typer.echo(f"page {page}")
     if failures := [*report.failures, *report.stands_out(most)]:
         raise Damage(f"{shards} does not pass: {'; '.join(failures)}: see {page}")
-    if report.missing and (source or mixing_set):
-        raise PlanDiffers(report.missing[0])
+    if report.refused:
+        raise PlanDiffers(report.refused[0])
 
 
 def _limit(words: str, signals: Collection[str]) -> tuple[str, float]:

@@ -77,6 +77,14 @@ def is_fixed(name: str, size: int) -> bool:
     return name == "png" and size <= FIXED_LIMIT
 
 
+def most_bytes(size: int) -> int:
+    """Bytes that no stored picture of that side exceeds, whatever its codec: so a forged length cannot fill memory.
+
+    Four times the pixels: JPEG at quality 100 needs less than twice as much for noise of black and white.
+    """
+    return 4 * 3 * size * size + (1 << 16)
+
+
 def decode_stored(data: bytes, codec: str) -> Bytes:
     """Pixels of a stored member, uint8 H×W×3; nothing is unpickled."""
     if codec == "raw":

@@ -20,6 +20,7 @@ from PIL import Image
 from small import bake, copied, edit, flip_bit, pixels, sign, stored
 
 import mixbake.audit
+from mixbake.audit import signals
 from mixbake.audit.gallery import REDUCED, plate
 from mixbake.audit.page import write_page
 from mixbake.audit.report import Asked, Report, audit
@@ -37,14 +38,6 @@ def out(tmp_path_factory: pytest.TempPathFactory, image_folder: Path, picture_fo
     out = tmp_path_factory.mktemp("audit") / "out"
     bake(image_folder, out, picture_folder, epochs_worth=2)
     return out
-
-
-@pytest.fixture
-def moved(tmp_path: Path, own_images: Path, picture_folder: Path) -> Path:
-    """A bake whose source was at own_images, and is gone."""
-    bake(own_images, tmp_path / "moved", picture_folder, views="clean", limit=20)
-    own_images.rename(tmp_path / "elsewhere")
-    return tmp_path / "moved"
 
 
 class Strips(html.parser.HTMLParser):
@@ -124,8 +117,8 @@ def test_json_knows_no_infinities(out: Path) -> None:
     report = audit(out, Asked(sample=0))
     assert report.signals
     endless = Worst(measure="psnr", key="00000000-0000", value=math.inf)
-    signals = dataclasses.replace(report.signals, worst=(endless,))
-    found = json.loads(json.dumps(dataclasses.replace(report, signals=signals).to_json(), allow_nan=False))
+    found_signals = dataclasses.replace(report.signals, worst=(endless,))
+    found = json.loads(json.dumps(dataclasses.replace(report, signals=found_signals).to_json(), allow_nan=False))
     assert found["signals"]["worst"][0]["value"] is None
 
 
@@ -329,6 +322,17 @@ def test_plates_are_exact_when_small_and_light_when_large(side: int) -> None:
         assert len(made.data) < 35_000
     scale = made.height / side
     assert made.box == pytest.approx((2 * scale, 4 * scale, side // 4 * scale, side // 2 * scale), abs=0.7)
+
+
+def test_all_that_signals_list_is_shown(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "MOST_WORST", 11)
+    report = audit(out, Asked(sample=0))
+    assert report.signals
+    worst = [one.key for one in report.signals.worst if one.measure == "ssim"]
+    assert len(worst) == 11
+    assert set(worst) <= set(report.close_ups)
+    shown = write_page(report).decode().split("Least like their source crop, by SSIM")[1].split("<h4>")[0]
+    assert all(f">{name}<" in shown for name in worst)
 
 
 # ── the file ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,15 +2,17 @@
 
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
-from small import bake, copied, pixels, sign, stored
-from tampering import INDEX, SHARD, json_forged, key, mixing, sources
+from small import bake, copied, edit, pixels, sha256, sign, stored
+from tampering import INDEX, SHARD, images_forged, json_forged, key, mixing, rows_forged, sources, with_value
 
 from mixbake.audit.replay import Replay, Replayer
 from mixbake.audit.strip import draw_strip
@@ -93,6 +95,34 @@ class TestRefusals:
         with pytest.raises(PlanDiffers, match="is not in"):
             replayed(bakes("fixed"), "00000399-0000", source=str(write_images(tmp_path / "few", 3, size=16)))
 
+    def test_an_image_that_cannot_be_decoded_is_named_in_one_plain_line(self, bakes: Bakes, tmp_path: Path) -> None:
+        own, moved, name = copied(bakes("fixed"), tmp_path / "own"), tmp_path / "moved", "ash/\x1b[2J.png"
+        (moved / "ash").mkdir(parents=True)
+        (moved / name).write_bytes(b"no picture")
+        forged = {"source": name, "source_sha256": sha256(moved / name)}
+        images_forged(
+            lambda table: pa.table(
+                {
+                    column: pa.array(
+                        [forged.get(column, table[column][0].as_py()), *table[column].to_pylist()[1:]], field.type
+                    )
+                    for column, field in zip(table.column_names, table.schema, strict=True)
+                }
+            )
+        )(own)
+        with pytest.raises(PlanDiffers, match="cannot be decoded") as told:
+            replayed(own, "00000000-0000", source=str(moved))
+        assert str(told.value).isprintable()
+
+    def test_a_bake_that_does_not_say_where_its_source_is(self, bakes: Bakes, tmp_path: Path) -> None:
+        for number, given in enumerate(({}, {"source": 3}, ["images"], None)):
+            own = copied(bakes("fixed"), tmp_path / f"{number}")
+            edit(own / "manifest.json", lambda document, given=given: document.update(given=given))
+            sign(own)
+            with pytest.raises(PlanDiffers, match="does not say where its source is"):
+                replayed(own, key(own))
+            assert replayed(own, key(own), source=str(sources(bakes("fixed")))).equal
+
     def test_a_moved_source_is_found(self, bakes: Bakes, tmp_path: Path) -> None:
         moved = copied(sources(bakes("fixed")), tmp_path / "moved")
         assert replayed(bakes("fixed"), key(bakes("fixed")), source=str(moved)).equal
@@ -121,6 +151,25 @@ class TestPictures:
         with pytest.raises(PlanDiffers, match="--mixing-set"):
             replayed(own, wanted)
         assert replayed(own, wanted, mixing_set=str(picture_folder)).equal
+
+    def test_of_a_folder_that_is_not_there_are_refused(self, bakes: Bakes, tmp_path: Path) -> None:
+        with pytest.raises(PlanDiffers, match=r"nowhere.*--mixing-set"):
+            replayed(bakes("fixed"), self.mixed(bakes("fixed")), mixing_set=str(tmp_path / "nowhere"))
+
+    @pytest.mark.parametrize("given", ["source", "mixing_set"])
+    def test_a_refusal_is_remembered(
+        self, bakes: Bakes, tmp_path: Path, write_images: Callable[..., Path], given: str
+    ) -> None:
+        wanted, right = self.mixed(bakes("fixed")), sources(bakes("fixed"))
+        replayer = opened(bakes("fixed"), **({"source": str(right)} | {given: str(tmp_path / "absent")}))
+        place = replayer.find(wanted)
+        with pytest.raises(PlanDiffers) as first:
+            replayer.replay(*place)
+        # What would be taken if it were looked for once more.
+        copied(right, tmp_path / "absent") if given == "source" else write_images(tmp_path / "absent", 6)
+        with pytest.raises(PlanDiffers) as second:
+            replayer.replay(*place)
+        assert str(second.value) == str(first.value)
 
     def test_of_another_set_are_refused(self, bakes: Bakes, tmp_path: Path, write_images: Callable[..., Path]) -> None:
         other = write_images(tmp_path / "other", 6, size=72)
@@ -167,6 +216,21 @@ class TestMetadata:
         (own / INDEX).write_bytes((own / INDEX).read_bytes()[::-1])
         with pytest.raises(Damage, match=INDEX):
             replayed(own, key(bakes("fixed")))
+
+    def test_a_forged_size_is_refused_before_anything_of_it_is_read(self, bakes: Bakes, tmp_path: Path) -> None:
+        own, size = copied(bakes("jpeg"), tmp_path / "own"), 50_000_000
+        with (own / SHARD).open("r+b") as shard:
+            shard.truncate(2 * size)
+        rows_forged(with_value("size", lambda _size: size))(own)
+        replayer = opened(own)
+        place = replayer.find(key(bakes("jpeg")))
+        tracemalloc.start()
+        try:
+            with pytest.raises(Damage, match=f"{INDEX}.*50,000,000"):
+                replayer.replay(*place)
+            assert tracemalloc.get_traced_memory()[1] < size // 5
+        finally:
+            tracemalloc.stop()
 
     def test_other_libraries_may_differ_within_the_bound_alone(
         self, bakes: Bakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
