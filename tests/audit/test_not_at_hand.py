@@ -1,18 +1,22 @@
-"""Promises of `mixbake audit` where source or mixing set are not at hand: what is told, and whom it blames."""
+"""Promises of audits and signals where source or mixing set are not at hand: what is told, and whom it blames."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from small import bake, copied, flip_bit
-from test_signals import save
+from test_signals import found, save
 
 from mixbake.audit.audited import Audited
 from mixbake.audit.gallery import exhibit
 from mixbake.audit.replay import Replayer
 from mixbake.audit.report import Asked, audit
 from mixbake.data.demo import draw_demo
+from mixbake.errors import PlanDiffers
 
 Command = Callable[..., Any]
 
@@ -72,6 +76,47 @@ def test_leaks_that_were_not_looked_for_in_the_source_are_not_none(
     done = command(*asked, "--fail-on", "leakage", "--source", tmp_path / "elsewhere")
     assert done.code == 0, done.err
     assert "leaks:" not in done.out
+
+
+def test_without_its_source_a_bake_has_no_likeness(tmp_path: Path, own_images: Path, picture_folder: Path) -> None:
+    bake(own_images, tmp_path / "out", picture_folder, epochs_worth=2)
+    with_source = found(tmp_path / "out")
+    own_images.rename(tmp_path / "moved")
+    without = found(tmp_path / "out")
+    assert (without.crops, "images" in without.missing) == ("", True)
+    assert all(
+        (group.ssim, group.psnr, group.correlation, group.affinity) == (None,) * 4 and group.n
+        for group in without.groups
+    )
+    assert without.groups[0].diversity == with_source.groups[0].diversity is not None
+    assert {one.measure for one in without.worst} <= {"constant"}
+    assert found(tmp_path / "out", source=str(tmp_path / "moved")) == with_source
+
+
+def test_another_source_is_an_error_only_if_it_was_given(
+    tmp_path: Path, own_images: Path, picture_folder: Path
+) -> None:
+    bake(own_images, tmp_path / "out", picture_folder)
+    changed = sorted(own_images.rglob("*.png"))[7]
+    save(255 - np.asarray(Image.open(changed)), changed)
+    without = found(tmp_path / "out", against=own_images)
+    assert (without.crops, without.groups[0].ssim, without.known) == ("", None, "mix")
+    assert changed.relative_to(own_images).as_posix() in without.missing
+    for wrong in (own_images, tmp_path / "nowhere"):
+        with pytest.raises(PlanDiffers):
+            found(tmp_path / "out", source=str(wrong))
+    shutil.rmtree(changed.parent)
+    assert found(tmp_path / "out").crops == ""
+
+
+def test_only_the_images_that_were_measured_are_looked_at(
+    tmp_path: Path, own_images: Path, picture_folder: Path
+) -> None:
+    bake(own_images, tmp_path / "out", picture_folder, limit=4)
+    # The folder cannot be listed any more.
+    (own_images / "ash" / "gone.png").symlink_to(tmp_path / "nowhere")
+    everything = found(tmp_path / "out")
+    assert (everything.crops, everything.missing) == ("source", "")
 
 
 def test_what_could_not_be_done_is_told_in_plain_lines(tmp_path: Path, moved: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import mixbake.audit
 from mixbake.audit import hashing, measure, signals
 from mixbake.audit.signals import SIGNALS, Alike, Group, Signals, find_signals
 from mixbake.data.demo import draw_demo
-from mixbake.errors import Damage, PlanDiffers
+from mixbake.errors import Damage
 
 Bytes = NDArray[np.uint8]
 PLAIN: dict[str, Any] = {"recipe": "plain", "crop": "fit"}
@@ -282,48 +281,7 @@ def test_many_copies_are_counted_and_some_are_listed(
     assert [(one.count, len(one.keys)) for one in everything.alike] == [(12, signals.MOST_KEYS)] * 5
 
 
-# ── the source ────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_without_its_source_a_bake_has_no_likeness(tmp_path: Path, own_images: Path, picture_folder: Path) -> None:
-    bake(own_images, tmp_path / "out", picture_folder, epochs_worth=2)
-    with_source = found(tmp_path / "out")
-    own_images.rename(tmp_path / "moved")
-    without = found(tmp_path / "out")
-    assert (without.crops, "images" in without.missing) == ("", True)
-    assert all(
-        (group.ssim, group.psnr, group.correlation, group.affinity) == (None,) * 4 and group.n
-        for group in without.groups
-    )
-    assert without.groups[0].diversity == with_source.groups[0].diversity is not None
-    assert {one.measure for one in without.worst} <= {"constant"}
-    assert found(tmp_path / "out", source=str(tmp_path / "moved")) == with_source
-
-
-def test_another_source_is_an_error_only_if_it_was_given(
-    tmp_path: Path, own_images: Path, picture_folder: Path
-) -> None:
-    bake(own_images, tmp_path / "out", picture_folder)
-    changed = sorted(own_images.rglob("*.png"))[7]
-    save(255 - np.asarray(Image.open(changed)), changed)
-    without = found(tmp_path / "out", against=own_images)
-    assert (without.crops, without.groups[0].ssim, without.known) == ("", None, "mix")
-    assert changed.relative_to(own_images).as_posix() in without.missing
-    for wrong in (own_images, tmp_path / "nowhere"):
-        with pytest.raises(PlanDiffers):
-            found(tmp_path / "out", source=str(wrong))
-    shutil.rmtree(changed.parent)
-    assert found(tmp_path / "out").crops == ""
-
-
-def test_only_the_images_that_were_measured_are_looked_at(
-    tmp_path: Path, own_images: Path, picture_folder: Path
-) -> None:
-    bake(own_images, tmp_path / "out", picture_folder, limit=4)
-    # The folder cannot be listed any more.
-    (own_images / "ash" / "gone.png").symlink_to(tmp_path / "nowhere")
-    everything = found(tmp_path / "out")
-    assert (everything.crops, everything.missing) == ("source", "")
+# ── the rest ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_skipped_images_and_classes_are_counted(tmp_path: Path, own_images: Path, picture_folder: Path) -> None:
