@@ -196,7 +196,7 @@ class _Augment:
         if mixing:
             found = open_pictures(path / mixing[0])
             self._pictures = render.flat_pictures(found.pixels, found.offsets, found.shapes, found.channels)
-        self._canvas = Canvas(plan.size, registers=self._recipe.recipe.most[0] + 3)
+        self._canvas = Canvas(plan.size, registers=self._recipe.recipe.most.steps + 3)
         self._encode = codecs.CODECS[plan.codec].encode
 
     def _opened(self, spec: str, bake: Bake) -> tuple[Source, list[Any]]:

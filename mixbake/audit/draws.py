@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mixbake.audit.catalog import Catalog, Rows, Variants
 from mixbake.core import rng
 from mixbake.core.blends import BLENDS
+from mixbake.core.kernels.codes import MAX_ARGS
 from mixbake.core.ops import OPS, STEPS
 from mixbake.core.variant import MICRO
 from mixbake.errors import Damage
@@ -90,13 +91,26 @@ class Uses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blended:
-    """Blends by all sound variants: of[b], the variant; blend; step, arity and args as in `Uses`."""
+    """Blends by all sound variants: of[b], the variant; blend; step, arity and args as in `Uses`.
+
+    box: int32[b, 4], left, top, width and height; below 0 where there is none.
+    """
 
     of: Ints
     blend: Ints
     step: Ints
     arity: Ints
     args: Ints
+    box: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summed:
+    """Weighted sums by all sound variants: of[s], the variant; arity: how many weights; weights: int64[s, 8]."""
+
+    of: Ints
+    arity: Ints
+    weights: Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +120,7 @@ class Draws:
     variants: Variety
     uses: Uses
     blended: Blended
+    summed: Summed
 
 
 def read_draws(catalog: Catalog, progress: Progress) -> Draws:
@@ -120,6 +135,7 @@ def read_draws(catalog: Catalog, progress: Progress) -> Draws:
         variants=_together([part.variants for part in parts]),
         uses=_together([part.uses for part in parts]),
         blended=_together([part.blended for part in parts]),
+        summed=_together([part.summed for part in parts]),
     )
 
 
@@ -173,6 +189,7 @@ def _read(catalog: Catalog, rows: Rows, start: int) -> Draws:
     )
     used, mixed = sound[names.of], sound[blends.of]
     op_steps, blend_steps = known & of_op & sound[steps.of], known & of_blend & sound[steps.of]
+    sum_steps = known & (_SOURCES[steps.do] == 0) & sound[steps.of]
     return Draws(
         variants=variants,
         uses=Uses(
@@ -181,7 +198,17 @@ def _read(catalog: Catalog, rows: Rows, start: int) -> Draws:
             level=_in_unit(levels.values.to_numpy(zero_copy_only=False)[sound[levels.of]], MICRO),
             **steps.columns(op_steps),
         ),
-        blended=Blended(of=start + blends.of[mixed], blend=blend_codes[mixed], **steps.columns(blend_steps)),
+        blended=Blended(
+            of=start + blends.of[mixed],
+            blend=blend_codes[mixed],
+            box=np.clip(steps.arguments(blend_steps, 2, 6), -1, _INT32).astype(np.int32),
+            **steps.columns(blend_steps),
+        ),
+        summed=Summed(
+            of=start + steps.of[sum_steps],
+            arity=steps.arity[sum_steps],
+            weights=steps.arguments(sum_steps, 0, MAX_ARGS),
+        ),
     )
 
 
@@ -213,25 +240,35 @@ class _Steps:
     def __init__(self, column: Any) -> None:
         programs = _List(column)
         steps = programs.values
-        arguments = _List(steps.field("args"))
         self.of = programs.of
         self.do = _codes(steps.field("do").dictionary_encode(), STEP_CODES)
-        self._arity = arguments.counts
-        values = arguments.values.to_numpy(zero_copy_only=False)
-        self._args = np.stack([self._argument(arguments, values, i) for i in range(2)], axis=1)
+        self._arguments = _List(steps.field("args"))
+        self._values = self._arguments.values.to_numpy(zero_copy_only=False)
+        self.arity = self._arguments.counts
 
-    def _argument(self, arguments: _List, values: NDArray[np.float64], i: int) -> Ints:
-        raw = np.full(len(self.of), np.nan)
-        there = self._arity > i
-        raw[there] = values[arguments.starts[there] + i]
-        return np.where(_WHOLE[self.do, i], _in_unit(raw, 1), _in_unit(raw, MICRO))
+    def arguments(self, which: Flags, first: int, last: int) -> Ints:
+        """Arguments first to last - 1 of some steps in their units, OFF where there is none: int64[k, last - first]."""
+        do, arity, starts = self.do[which], self.arity[which], self._arguments.starts[which]
+        found = np.empty((len(do), last - first), np.int64)
+        for i in range(first, last):
+            raw, there = np.full(len(do), np.nan), arity > i
+            raw[there] = self._values[starts[there] + i]
+            found[:, i - first] = np.where(_WHOLE[do, i], _in_unit(raw, 1), _in_unit(raw, MICRO))
+        return found
 
     def columns(self, which: Flags) -> dict[str, Any]:
-        """Kind, arity and arguments of some."""
-        return {"step": self.do[which], "arity": self._arity[which], "args": self._args[which]}
+        """Kind, arity and first arguments of some."""
+        return {"step": self.do[which], "arity": self.arity[which], "args": self.arguments(which, 0, 2)}
 
 
-_WHOLE = np.array([[kind.args[i : i + 1] == ("int",) for i in range(2)] for kind in STEPS.values()])
+_WHOLE = np.array(
+    [
+        # A box's numbers are whole; weights, of which there is any number, are decimals.
+        [kind.args[i] == "int" if i < len(kind.args) else kind.boxed for i in range(MAX_ARGS)]
+        for kind in STEPS.values()
+    ]
+)
+_INT32 = 2**31 - 1
 
 
 def _whole(column: Any) -> Any:

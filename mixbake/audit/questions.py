@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog
-from mixbake.audit.draws import OFF, OTHER, STEP_CODES, Draws, Progress, Variety
+from mixbake.audit.draws import OFF, OTHER, Draws, Progress, Summed, Variety
+from mixbake.audit.soundness import as_stated, is_bare
 from mixbake.audit.windows import read_windows
 from mixbake.core import rng
 from mixbake.core.blends import BLENDS
@@ -20,11 +21,13 @@ from mixbake.core.variant import MICRO
 from mixbake.data.pictures import open_pictures
 from mixbake.errors import Damage
 from mixbake.recipes.laws import (
+    Box,
     Categorical,
     Law,
     Laws,
     Numbers,
     Pair,
+    Sum,
     Use,
     equally,
     mapped,
@@ -32,12 +35,16 @@ from mixbake.recipes.laws import (
     spell_program,
     uniform,
 )
-from mixbake.recipes.stated import HALF, MASK_SEED, pad_offset, window_offset
+from mixbake.recipes.stated import HALF, MASK_SEED, NEVER, pad_offset, window_offset
 from mixbake.storage.opened import RESTORE, Bake
 from mixbake.storage.plan import Plan, mixing_path
 
 MOST_WINDOWS = 10_000
 """Records whose windows are read."""
+LEAST_SHARED = MICRO // 10
+"""Weights are rounded to 1e-6: shares of less than this, in 1e-6, would not be known to 1e-5."""
+NO_USE = OTHER - 1
+"""Stands for the operation of a variant without any."""
 _ALWAYS = equally(["as stated"])
 """The law of what must be so; code 0."""
 _SIGNS = equally(["+", "-"])
@@ -64,17 +71,23 @@ def ask(catalog: Catalog, draws: Draws, laws: Laws, progress: Progress) -> Itera
     plan, variants = catalog.bake.plan, draws.variants
     mixes = _in_order(variants, ~variants.clean)
     yield from _about_programs(variants, mixes, laws)
+    if laws.ops is not None:
+        yield from _about_ops(draws, mixes, laws.ops)
     yield from _about_blends(draws, mixes, laws)
+    if laws.box is not None:
+        yield from _about_boxes(draws.blended.box, laws.box)
+    if laws.sum is not None:
+        yield from _about_sums(draws.summed, laws.sum)
     for use in laws.uses:
         yield from _about_levels(draws, use)
     if any(use.signed for use in laws.uses):
         yield _about_two_signs(draws, laws.uses)
-    yield Question(name="steps", law=_ALWAYS, seen=_coded(_as_stated(draws, laws)[mixes]))
+    yield Question(name="steps", law=_ALWAYS, seen=_coded(as_stated(draws, laws)[mixes]))
     yield from _about_flips(variants, mixes, plan)
     if plan.pictures:
-        yield from _about_pictures(variants, mixes, plan)
+        yield from _about_pictures(variants, mixes, plan, HALF if laws.mirrored_pictures else NEVER)
     if plan.views != "mix":
-        yield Question(name="clean crops", law=_ALWAYS, seen=_coded(_is_bare(variants)[variants.clean]))
+        yield Question(name="clean crops", law=_ALWAYS, seen=_coded(is_bare(draws)[variants.clean]))
     yield from _about_windows(catalog, variants.row[mixes[_firsts(variants, mixes)]], progress)
 
 
@@ -114,6 +127,22 @@ def _programs(variants: Variety, mixes: Ints, law: Categorical) -> Ints:
     return np.array(places, np.int64)[which]
 
 
+def _about_ops(draws: Draws, mixes: Ints, law: Categorical) -> Iterator[Question]:
+    """Operations that are drawn anew for each use."""
+    uses, variants = draws.uses, draws.variants
+    op = _places(uses.op, [OPS[name] for name in law.values])
+    yield Question(name="op", law=law, seen=op)
+    begins = np.append(True, uses.of[1:] != uses.of[:-1])[: len(uses.of)]
+    two = np.flatnonzero(begins[:-1] & ~begins[1:])
+    yield _both("op of two uses", law, op[two], law, op[two + 1])
+    first = np.full(len(variants.row), NO_USE, np.int64)
+    first[uses.of[begins]] = op[begins]
+    even = _neighbours(variants, mixes, variants.number[mixes])
+    one, other = first[mixes[even]], first[mixes[even + 1]]
+    used = (one != NO_USE) & (other != NO_USE)
+    yield _both("op of two numbers", law, one[used], law, other[used])
+
+
 def _about_blends(draws: Draws, mixes: Ints, laws: Laws) -> Iterator[Question]:
     variants, blended = draws.variants, draws.blended
     if laws.blend is None:
@@ -133,6 +162,29 @@ def _about_blends(draws: Draws, mixes: Ints, laws: Laws) -> Iterator[Question]:
         masked = blended.args[np.isin(blended.blend, _MASKED)]
         yield Question(name="mask probability", law=laws.mask, seen=masked[:, 0])
         yield Question(name="mask seed", law=MASK_SEED, seen=masked[:, 1])
+
+
+def _about_boxes(boxes: NDArray[np.int32], law: Box) -> Iterator[Question]:
+    left, top, width, height = boxes.astype(np.int64).T
+    yield Question(name="box left", law=law.offset, seen=left)
+    yield Question(name="box top", law=law.offset, seen=top)
+    yield Question(name="box width", law=law.side, seen=width)
+    yield Question(name="box height", law=law.side, seen=height)
+    yield Question(name="box shape", law=law.shape, seen=(width != height).astype(np.int64))
+
+
+def _about_sums(summed: Summed, law: Sum) -> Iterator[Question]:
+    """Weights of the crop; shares of the chains, where what the crop leaves is enough to tell them."""
+    crop = summed.weights[:, 0]
+    yield Question(name="weight of the crop", law=law.crop, seen=crop)
+    if law.share is None:
+        return
+    left = MICRO - crop
+    told = (left >= LEAST_SHARED) & (left <= MICRO) & (summed.arity == law.chains + 1)
+    for chain in range(1, law.chains):
+        weight = np.clip(summed.weights[told, chain], -1, MICRO)
+        share = np.rint(weight * MICRO / left[told]).astype(np.int64)
+        yield Question(name=f"share of chain {chain}", law=law.share, seen=share)
 
 
 def _about_pairs(a: Ints, b: Ints, pairs: tuple[Pair, ...]) -> Iterator[Question]:
@@ -176,53 +228,23 @@ def _signs(levels: Ints) -> Ints:
     return np.where(levels > 0, 0, np.where(levels == OFF, OTHER, 1))
 
 
-def _as_stated(draws: Draws, laws: Laws) -> Flags:
-    """Whether the steps of each variant are those that its ops, levels and blends stand for: bool[n]."""
-    variants, uses, blended = draws.variants, draws.uses, draws.blended
-    odd_use = np.ones(len(uses.of), np.bool_)
-    for use in laws.uses:
-        of_op = np.flatnonzero(uses.op == OPS[use.op])
-        odd_use[of_op] = ~_follows(draws, use, of_op)
-    steps = np.array([*(STEP_CODES[name] for name in BLENDS), OTHER])
-    odd_blend = (steps[blended.blend] != blended.step) | (blended.blend == OTHER) | (blended.arity != 2)
-    good = variants.sound.copy()
-    good[uses.of[odd_use]] = False
-    good[blended.of[odd_blend]] = False
-    return good
-
-
-def _follows(draws: Draws, use: Use, of_op: Ints) -> Flags:
-    """Whether the step of each of these uses of an operation follows from its level."""
-    uses = draws.uses
-    step, arity, args, level = uses.step[of_op], uses.arity[of_op], uses.args[of_op], uses.level[of_op]
-    wanted = len(STEPS[use.step].args)
-    good: Flags = (step == STEP_CODES[use.step]) & (arity == wanted) & (level != OFF)
-    if use.level is None:
-        good &= level == 0
-    if wanted:
-        good &= args[:, 0] == use.arguments(level)
-    for place, value in enumerate(use.rest, 1):
-        good &= args[:, place] == value
-    return good
-
-
 # ── what a view group shares ──────────────────────────────────────────────────────────────────────
 
 
 def _about_flips(variants: Variety, mixes: Ints, plan: Plan) -> Iterator[Question]:
-    law = HALF if plan.flip == "baked" else equally(HALF.values[:1])
+    law = HALF if plan.flip == "baked" else NEVER
     yield Question(name="flip", law=law, seen=variants.flip[mixes[_firsts(variants, mixes)]])
     if plan.views != "mix":
         everyone = _in_order(variants, np.ones(len(variants.row), np.bool_))
         yield Question(name="flip, shared", law=_ALWAYS, seen=_alike(variants, everyone, variants.flip))
 
 
-def _about_pictures(variants: Variety, mixes: Ints, plan: Plan) -> Iterator[Question]:
+def _about_pictures(variants: Variety, mixes: Ints, plan: Plan, mirrored: Categorical) -> Iterator[Question]:
     mixed = mixes[variants.picture[mixes] != OTHER]
     first = mixed[_firsts(variants, mixed)]
     yield Question(name="picture", law=uniform(0, plan.pictures - 1), seen=variants.picture[first])
-    yield Question(name="picture hflip", law=HALF, seen=variants.hflip[first])
-    yield Question(name="picture vflip", law=HALF, seen=variants.vflip[first])
+    yield Question(name="picture hflip", law=mirrored, seen=variants.hflip[first])
+    yield Question(name="picture vflip", law=mirrored, seen=variants.vflip[first])
     even = _neighbours(variants, first, variants.group[first])
     same = variants.picture[first[even]] != variants.picture[first[even + 1]]
     law = Categorical(values=("the same", "another"), weights=(1, plan.pictures - 1))
@@ -230,12 +252,6 @@ def _about_pictures(variants: Variety, mixes: Ints, plan: Plan) -> Iterator[Ques
     if plan.group > 1:
         turned = (variants.picture * 3 + variants.hflip) * 3 + variants.vflip
         yield Question(name="picture, shared", law=_ALWAYS, seen=_alike(variants, mixed, turned))
-
-
-def _is_bare(variants: Variety) -> Flags:
-    bare: Flags = variants.sound & (variants.ops == 0) & (variants.blends == 0)
-    bare &= (variants.layer == OTHER) & (variants.picture == OTHER)
-    return bare
 
 
 def _about_windows(catalog: Catalog, rows: Ints, progress: Progress) -> Iterator[Question]:

@@ -104,10 +104,17 @@ def _names(variant: Variant) -> list[tuple[str, str]]:
     ops = iter(list(zip(variant.ops, variant.levels, strict=True)))
     blends = iter(variant.blends)
     single = sum(STEPS[step.do].sources == 1 for step in variant.steps)
-    double = len(variant.steps) - single
+    double = sum(STEPS[step.do].sources == 2 for step in variant.steps)
     if (single, double) != (len(variant.ops), len(variant.blends)):
         return [(step.do, "") for step in variant.steps]
-    return [_operation(*next(ops)) if STEPS[step.do].sources == 1 else (next(blends), "") for step in variant.steps]
+    return [_name(step, ops, blends) for step in variant.steps]
+
+
+def _name(step: Step, ops: Iterator[tuple[str, Number]], blends: Iterator[str]) -> tuple[str, str]:
+    sources = STEPS[step.do].sources
+    if sources == 1:
+        return _operation(*next(ops))
+    return next(blends) if sources == 2 else step.do, ""
 
 
 def _operation(op: str, level: Number) -> tuple[str, str]:

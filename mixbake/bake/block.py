@@ -122,7 +122,7 @@ def bake_block(bakery: Bakery, task: BlockTask) -> Receipt:
     plan, slot = bakery.plan, Board.open(bakery.board).slot(task.index)
     skips: list[Skip] = []
     batches: list[Any] = []
-    canvas = Canvas(plan.size, registers=bakery.recipe.recipe.most[0] + 3)
+    canvas = Canvas(plan.size, registers=bakery.recipe.recipe.most.steps + 3)
     outputs = list(plan.outputs(task.first, task.last))
     with publishing_all([bakery.out / shard_path(*output, task.block) for output in outputs]) as writers:
         shards = [Shard(*output, writer) for output, writer in zip(outputs, writers, strict=True)]

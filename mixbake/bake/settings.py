@@ -205,6 +205,8 @@ def _pictures(
     progress: Progress,
 ) -> PictureSet | None:
     if not named.recipe.uses_pictures:
+        if settings.mixing_set != BuildSettings.__dataclass_fields__["mixing_set"].default:
+            say(f"{named.name} mixes with no pictures: {settings.mixing_set} is left alone")
         return None
     pictures = prepare(
         settings.mixing_set,

@@ -22,18 +22,24 @@ Source = Annotated[
 Out = Annotated[Path | None, typer.Argument(help="Output folder; shards/<source>-<recipe> if not given.")]
 EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants of every image (1 to 1000).")]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="layermix, layermix-cifar, -imagenet, -code, -article; plain.")
+    str, typer.Option("--recipe", help="layermix, pixmix, augmix, ipmix, plain, or a preset: see `mixbake recipes`.")
 ]
 MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]
 Size = Annotated[int, typer.Option("--size", help="Output side in pixels; the images' common size if not given.")]
-Severity = Annotated[float | None, typer.Option("--severity", help="LayerMix: m, above 0, at most 10 [default: 8].")]
-Beta = Annotated[float | None, typer.Option("--beta", help="LayerMix: of the blends' Beta laws [default: 3].")]
-OpSet = Annotated[str | None, typer.Option("--op-set", help="LayerMix: safe9, all13, layer12 (default), layer16, ...")]
+Severity = Annotated[float | None, typer.Option("--severity", help="Of the recipe: m, strength of the operations.")]
+Beta = Annotated[float | None, typer.Option("--beta", help="Of the recipe: of the blends' Beta laws.")]
+OpSet = Annotated[
+    str | None, typer.Option("--op-set", help="Of the recipe: safe9, all13, layer12, layer16, ipmix10, ...")
+]
 MinBits = Annotated[
     int | None, typer.Option("--min-posterize-bits", help="LayerMix: least bits that posterize keeps [default: 1].")
 ]
 Quirks = Annotated[str | None, typer.Option("--quirks", help="LayerMix: none, or published for the code's slips.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any parameter of the recipe: k=3, partners=pictures. Again for more."),
+]
 Crop = Annotated[str, typer.Option("--crop", help="auto, pad (up to 64 px), resized (RandomResizedCrop), fit.")]
 Flip = Annotated[str, typer.Option("--flip", help="auto, none (digits, signs, text), online (by the trainer), baked.")]
 Views = Annotated[str, typer.Option("--views", help="mix, jsd (two aligned variants and their crop), clean.")]
@@ -72,6 +78,7 @@ def build(
     op_set: OpSet = None,
     min_posterize_bits: MinBits = None,
     quirks: Quirks = None,
+    set_: Set = None,
     crop: Crop = "auto",
     flip: Flip = "auto",
     views: Views = "mix",
@@ -186,10 +193,15 @@ _OVERRIDES = ("severity", "beta", "op_set", "min_posterize_bits", "quirks")
 def _settings(arguments: dict[str, Any]) -> Any:
     """BuildSettings of a command's arguments; recipe fields that were given become overrides."""
     from mixbake.bake.settings import BuildSettings  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.presets import read_overrides  # noqa: PLC0415
 
     given = {name: value for name, value in arguments.items() if name not in ("as_json", "dry_run")}
-    overrides = {name: given.pop(name) for name in _OVERRIDES}
-    given["overrides"] = {name: value for name, value in overrides.items() if value is not None}
+    flags = {name: given.pop(name) for name in _OVERRIDES}
+    overrides = {name: value for name, value in flags.items() if value is not None}
+    named = read_overrides(given["recipe"], given.pop("set_") or ())
+    if twice := sorted(overrides.keys() & named.keys()):
+        raise UsageError(f"{', '.join(twice)}: given by --set and by a flag of its own: choose one")
+    given["overrides"] = overrides | named
     if "background" in given:
         given["background"] = _colour(given["background"])
     return BuildSettings(**given)

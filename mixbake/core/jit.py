@@ -2,7 +2,7 @@
 
 numba's cache notices a change only in the file that holds the compiled function, so a kernel that
 calls an edited helper elsewhere would be served stale. Here the cache folder is named by a digest of
-every file of `mixbake.core` and of the function's own file: any edit opens a fresh folder.
+every file of `mixbake.core` and of the function's own folder: any edit opens a fresh folder.
 Rule: every kernel goes through `jit`; none uses fastmath, so pixels are the same on every CPU.
 """
 
@@ -40,7 +40,7 @@ def cache_root() -> Path:
 @cache
 def _digest(own: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted({*Path(__file__).parent.rglob("*.py"), own}):
+    for path in sorted({*Path(__file__).parent.rglob("*.py"), *own.parent.glob("*.py")}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

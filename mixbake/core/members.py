@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.kernels.codes import MAX_ARGS
-from mixbake.core.programs import Programs
+from mixbake.core.programs import Most, Programs
 
 UNIT = 512
 PATH_LIMIT = 4096
 """Above this length of a member, paths are left to the index."""
 
 # Upper bounds of what the writer emits: names of at most 20 letters, arguments of at most 12 characters and a comma.
+# A weighted step's name and weights are so short that the registers they weigh fit in what is left.
 _FRAME, _STEP, _ARGUMENT, _OP, _BLEND = 350, 46, 13, 38, 13
 
 
@@ -43,16 +43,13 @@ class Members:
         return [bytes(row[a:b]).decode() for row, (a, b) in zip(self.text, self.spans.tolist(), strict=True)]
 
 
-def member_length(
-    most: tuple[int, int, int], *, classes: Iterable[str], paths: Iterable[str], recipe: str
-) -> tuple[int, bool]:
+def member_length(most: Most, *, classes: Iterable[str], paths: Iterable[str], recipe: str) -> tuple[int, bool]:
     """Bytes of every JSON member of a plan, a multiple of 512, and whether paths are in it.
 
-    most: the recipe's greatest counts of steps, operations, blends.
+    most: of the recipe.
     """
-    steps, ops, blends = most
-    arguments = 2 if steps <= 5 else MAX_ARGS
-    frame = _FRAME + len(recipe) + steps * (_STEP + arguments * _ARGUMENT) + ops * _OP + blends * _BLEND
+    frame = _FRAME + len(recipe) + most.steps * _STEP + most.arguments * _ARGUMENT
+    frame += most.ops * _OP + most.blends * _BLEND
     frame += max((len(json.dumps(name)) for name in classes), default=0)
     whole = frame + max((len(json.dumps(path)) for path in paths), default=0)
     with_path = whole <= PATH_LIMIT

@@ -20,6 +20,16 @@ from mixbake.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Most:
+    """Upper bounds of a recipe's programs: steps, operations, blends, and the arguments of all steps together."""
+
+    steps: int
+    ops: int
+    blends: int
+    arguments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
     """n variants of one recipe and view; S steps, K operations and B blends at most.
 

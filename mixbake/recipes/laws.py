@@ -69,20 +69,50 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """The box that every blend is limited to, in an image of `size`; left and top have one law, width and height one.
+
+    shape: whether it is square.
+    """
+
+    size: int
+    offset: Numbers
+    side: Numbers
+    shape: Categorical
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """The weighted sum that a program ends in, of the crop and chains.
+
+    crop: weight of the crop. share: of each chain in what the crop leaves, up to 1e-6; None of a single one.
+    """
+
+    chains: int
+    crop: Numbers
+    share: Numbers | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Laws:
     """What a recipe draws for a variant.
 
-    programs: over `spell_program`. op: one for all uses of a variant. blend: at every stage. pairs: of arithmetic and
-    geometric blends; mask: probability of a pixel or element blend. What is None or empty, the recipe does not draw.
+    programs: over `spell_program`. op: one for all uses of a variant; ops: of each use, drawn anew. blend: at every
+    stage; box: of every blend. pairs: of arithmetic and geometric blends; mask: probability of a pixel or element
+    blend. What is None or empty, the recipe does not draw. mirrored_pictures: see `Recipe`.
     """
 
     programs: Categorical
     layer: Categorical | None = None
     op: Categorical | None = None
+    ops: Categorical | None = None
     uses: tuple[Use, ...] = ()
     blend: Categorical | None = None
     pairs: tuple[Pair, ...] = ()
     mask: Numbers | None = None
+    box: Box | None = None
+    sum: Sum | None = None
+    mirrored_pictures: bool = True
 
 
 def spell_program(*, layer: int, ops: int, blends: int, picture: bool) -> str:
@@ -118,12 +148,16 @@ def greatest(count: int) -> Numbers:
 
 def median(count: int) -> Numbers:
     """Beta(count, count) in 1e-6: the middle one of 2 · count - 1 uniforms on 0..1e6."""
-    draws = 2 * count - 1
+    return ordered(count, 2 * count - 1)
+
+
+def ordered(rank: int, draws: int) -> Numbers:
+    """Beta(rank, draws - rank + 1) in 1e-6: the one of that rank, from 1, among as many uniforms on 0..1e6."""
 
     def cdf(x: Whole) -> NDArray[np.float64]:
         below = (x + 1) / (MICRO + 1)
-        # At least `count` of the draws are that small.
-        terms = (math.comb(draws, k) * below**k * (1 - below) ** (draws - k) for k in range(count, draws + 1))
+        # At least `rank` of the draws are that small.
+        terms = (math.comb(draws, k) * below**k * (1 - below) ** (draws - k) for k in range(rank, draws + 1))
         return np.minimum(sum(terms, start=np.zeros(len(x))), 1.0)
 
     return Numbers(low=0, high=MICRO, cdf=cdf, unit=MICRO)
@@ -138,6 +172,29 @@ def root(beta: float) -> Numbers:
         return reached
 
     return Numbers(low=0, high=MICRO, cdf=cdf, unit=MICRO)
+
+
+def either(laws: Sequence[Numbers]) -> Numbers:
+    """One of several laws, equally often."""
+    return Numbers(
+        low=min(law.low for law in laws),
+        high=max(law.high for law in laws),
+        # Outside its ends a law's own function is not defined.
+        cdf=lambda x: (
+            sum((law.cdf(np.clip(x, law.low - 1, law.high)) for law in laws), start=np.zeros(len(x))) / len(laws)
+        ),
+        unit=laws[0].unit,
+    )
+
+
+def published_pairs(beta: float) -> tuple[Pair, ...]:
+    """(a, b) half of the time Beta(β, 1) and Beta(1, β), else 1 + Beta(1, β) and −Beta(1, β) (arXiv 2112.05135)."""
+    upper = greatest(int(beta)) if float(beta).is_integer() else root(beta)
+    lower = mirrored(upper, MICRO)
+    return (
+        Pair(name="b above 0", weight=1, a=upper, b=lower),
+        Pair(name="b below 0", weight=1, a=shifted(lower, MICRO), b=mirrored(lower, 0)),
+    )
 
 
 def mirrored(law: Numbers, about: int) -> Numbers:

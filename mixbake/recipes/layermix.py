@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.jit import inline, jit
-from mixbake.core.kernels import codes
-from mixbake.core.kernels.lanes import MICRO, exp2, log2
-from mixbake.core.kernels.words import CURSOR_WORDS, below, greatest, median, next_word, seek, uniform
+from mixbake.core.kernels.lanes import MICRO
+from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
-from mixbake.core.programs import Programs
-from mixbake.errors import UsageError
+from mixbake.core.programs import Most, Programs
+from mixbake.recipes.recipe import require, require_beta
 from mixbake.recipes.tensor_law import write_op
+from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend
 
-PUBLISHED, CONVEX = 0, 1
 BLEND_WEIGHTS = (2, 2, 1, 1)
 """Arithmetic, geometric 1/3 each; pixel, element 1/6 each."""
 
@@ -41,7 +40,7 @@ class LayerMix:
 
     family: ClassVar[str] = "layermix"
     symmetric: ClassVar[bool] = True
-    most: ClassVar[tuple[int, int, int]] = (5, 3, 2)
+    mirrored_pictures: ClassVar[bool] = True
 
     severity: float = 8
     beta: float = 3
@@ -53,18 +52,22 @@ class LayerMix:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        _require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
-        _require(0.01 <= self.beta <= 100, f"beta {self.beta} is out of range: 0.01 to 100")
-        _require(round(self.beta, 6) == self.beta, f"beta {self.beta} has more than six decimal places")
-        _require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
-        _require(0 <= self.min_posterize_bits <= 4, f"min-posterize-bits {self.min_posterize_bits}: must be 0 to 4")
-        _require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
+        require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
+        require_beta(self.beta)
+        require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
+        require(0 <= self.min_posterize_bits <= 4, f"min-posterize-bits {self.min_posterize_bits}: must be 0 to 4")
+        require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
         known = set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
-        _require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
+        require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
         law = self.coefficients
-        _require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")
+        require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")
         whole = law == "published" or float(self.beta).is_integer()
-        _require(whole, f"convex coefficients need a whole beta, not {self.beta}")
+        require(whole, f"convex coefficients need a whole beta, not {self.beta}")
+
+    @property
+    def most(self) -> Most:
+        """Layer 3: three operations, two blends."""
+        return Most(steps=5, ops=3, blends=2, arguments=10)
 
     @property
     def uses_pictures(self) -> bool:
@@ -103,33 +106,6 @@ class LayerMix:
         return OPS[op], low, high, int(TENSOR_LAW[op].signed)
 
 
-def _require(good: bool, message: str) -> None:
-    if not good:
-        raise UsageError(message)
-
-
-@inline
-def _beta(cursor: NDArray[np.uint64], beta: int, upper: bool) -> int:
-    """Beta(β, 1) when upper, else Beta(1, β), in 1e-6: extreme of β uniforms, else U^(1/β)."""
-    if beta % MICRO == 0:
-        value = greatest(cursor, beta // MICRO)
-    else:
-        u = uniform(cursor, 1, MICRO) / MICRO
-        value = int(np.rint(exp2(log2(u) * (MICRO / beta)) * MICRO))
-    return value if upper else MICRO - value
-
-
-@inline
-def _coefficients(cursor: NDArray[np.uint64], beta: int, law: int) -> tuple[int, int]:
-    """(a, b) of an arithmetic or geometric blend, in 1e-6."""
-    if law == CONVEX:
-        w = median(cursor, beta // MICRO)
-        return w, MICRO - w
-    if below(cursor, 2) == 0:
-        return _beta(cursor, beta, True), _beta(cursor, beta, False)
-    return MICRO + _beta(cursor, beta, False), -_beta(cursor, beta, False)
-
-
 @inline
 def _choose_blend(cursor: NDArray[np.uint64]) -> int:
     """Blend number with probabilities 1/3, 1/3, 1/6, 1/6."""
@@ -144,22 +120,7 @@ def _choose_blend(cursor: NDArray[np.uint64]) -> int:
 @inline
 def _write_blend(cursor: Any, steps: Any, provenance: Any, row: int, x1: int, x2: int, beta: int, law: int) -> int:
     """Append a freshly drawn blend of registers x1, x2; returns the register it writes."""
-    lengths, do, sources, args, arities = steps
-    i = lengths[row]
-    blend = _choose_blend(cursor)
-    do[row, i] = codes.ARITHMETIC + blend
-    sources[row, i, 0], sources[row, i, 1] = x1, x2
-    arities[row, i] = 2
-    if blend < 2:
-        args[row, i, 0], args[row, i, 1] = _coefficients(cursor, beta, law)
-    else:
-        args[row, i, 0] = uniform(cursor, 0, MICRO)
-        args[row, i, 1] = np.int64(next_word(cursor) >> np.uint64(32))
-    blends, counts = provenance[4], provenance[5]
-    blends[row, counts[row]] = blend
-    counts[row] += 1
-    lengths[row] = i + 1
-    return i + 2
+    return append_blend(cursor, steps, provenance, row, x1, x2, _choose_blend(cursor), beta, law)
 
 
 @jit

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.programs import Programs
+from mixbake.core.programs import Most, Programs
+from mixbake.recipes.recipe import NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,12 @@ class Plain:
 
     family: ClassVar[str] = "plain"
     symmetric: ClassVar[bool] = True
-    most: ClassVar[tuple[int, int, int]] = (1, 1, 1)
+    mirrored_pictures: ClassVar[bool] = False
+
+    @property
+    def most(self) -> Most:
+        """Nothing."""
+        return NOTHING
 
     @property
     def uses_pictures(self) -> bool:

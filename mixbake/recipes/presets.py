@@ -4,12 +4,15 @@ Rule: one literal table; a preset is an algorithm with every parameter said.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from mixbake.errors import UsageError
+from mixbake.recipes.augmix import AugMix
+from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
 from mixbake.recipes.recipe import Recipe
 
@@ -18,12 +21,23 @@ RECIPES: dict[str, Recipe] = {
     "layermix-imagenet": LayerMix(),
     "layermix-code": LayerMix(severity=3, min_posterize_bits=0, quirks="published"),
     "layermix-article": LayerMix(op_set="article10", coefficients="convex"),
+    "pixmix-cifar": PixMix(severity=3, beta=3, k=4),
+    "pixmix-imagenet": PixMix(severity=1, beta=4, k=4),
+    "augmix-cifar": AugMix(severity=3),
+    "augmix-imagenet": AugMix(severity=1),
+    "augmix-composer": AugMix(severity=3, op_set="all13", law="composer"),
+    "ipmix-cifar": IPMix(severity=3, beta=3, patches=(4, 8, 16, 32), partners="pictures"),
+    "ipmix-imagenet": IPMix(severity=1, beta=4, patches=(4, 8, 16, 32, 64, 224), partners="both"),
     "plain": Plain(),
 }
-"""layermix-cifar, -imagenet: the paper (m = 8, β = 3, layer12). layermix-code: the published repository's
-defaults with its slips. layermix-article: ten operations with brightness, convex blends w ~ Beta(3, 3)."""
+"""What each of them is and where its values are from: `mixbake.recipes.origins`."""
 
-BARE = {"layermix": ("layermix-cifar", "layermix-imagenet")}
+BARE = {
+    "layermix": ("layermix-cifar", "layermix-imagenet"),
+    "pixmix": ("pixmix-cifar", "pixmix-imagenet"),
+    "augmix": ("augmix-cifar", "augmix-imagenet"),
+    "ipmix": ("ipmix-cifar", "ipmix-imagenet"),
+}
 """Bare name -> preset for images up to 64 px, and above."""
 
 
@@ -39,6 +53,52 @@ class NamedRecipe:
         return {"name": self.name, "family": self.recipe.family, **asdict(self.recipe)}  # type: ignore[call-overload]  # every recipe is a dataclass
 
 
+def find(name: str) -> Recipe:
+    """The preset of that full name. Raises UsageError on an unknown one, naming the nearest."""
+    if name not in RECIPES:
+        known = [*BARE, *RECIPES]
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}"
+        raise UsageError(f"unknown recipe {name!r}: {hint}")
+    return RECIPES[name]
+
+
+def read_overrides(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Values of "field=value" texts for a recipe of that name, bare or full; lists are separated by commas.
+
+    Raises UsageError on an unknown recipe or field, a field that is set twice, and a value of another kind.
+    """
+    name = BARE.get(name, (name,))[0]
+    recipe, found = find(name), dict[str, Any]()
+    for text in texts:
+        field, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--set {text}: write field=value, for example severity=3")
+        if field in found:
+            raise UsageError(f"--set {text}: {field} is set twice")
+        _require_fields(name, recipe, [field])
+        found[field] = _read(text, value, getattr(recipe, field))
+    return found
+
+
+def _read(text: str, value: str, like: Any) -> Any:
+    """A value of the same kind as another one."""
+    if isinstance(like, tuple):
+        return tuple(_read(text, part.strip(), like[0]) for part in value.split(","))
+    try:
+        # A preset may say 3 where any decimal will do: what must be whole is refused by the recipe.
+        return value if isinstance(like, str) else int(value) if value.lstrip("-").isdecimal() else float(value)
+    except ValueError:
+        raise UsageError(f"--set {text}: {value!r} is no number") from None
+
+
+def _require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
+    allowed = {field.name for field in fields(recipe)}  # type: ignore[arg-type]  # every recipe is a dataclass
+    if unknown := sorted(set(asked) - allowed):
+        takes = ", ".join(sorted(allowed)) or "no parameters"
+        raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: it takes {takes}")
+
+
 def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecipe:
     """The preset `name` for images of that size, with some fields overridden.
 
@@ -46,14 +106,6 @@ def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecip
     """
     if name in BARE:
         name = BARE[name][0 if size <= 64 else 1]
-    if name not in RECIPES:
-        known = [*BARE, *RECIPES]
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}"
-        raise UsageError(f"unknown recipe {name!r}: {hint}")
-    recipe = RECIPES[name]
-    allowed = {field.name for field in fields(recipe)}  # type: ignore[arg-type]  # every recipe is a dataclass
-    if unknown := sorted(set(overrides) - allowed):
-        takes = ", ".join(sorted(allowed)) or "no parameters"
-        raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: it takes {takes}")
+    recipe = find(name)
+    _require_fields(name, recipe, overrides)
     return NamedRecipe(name=name, recipe=replace(recipe, **overrides))  # type: ignore[type-var]  # every recipe is a dataclass

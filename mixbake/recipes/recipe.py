@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mixbake.core import programs, rng
 from mixbake.core.kernels import windows
-from mixbake.core.programs import Programs
+from mixbake.core.programs import Most, Programs
 from mixbake.core.render import frozen
 from mixbake.core.variant import CROP_CODES, Variant
+from mixbake.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,13 @@ class Recipe(Protocol):
     """The algorithm's name; keys the random stream, so that presets of one algorithm are paired."""
     symmetric: ClassVar[bool]
     """Mirroring the result is as likely as the result: the flip can be left to the trainer."""
-    most: ClassVar[tuple[int, int, int]]
-    """Upper bounds of a program: steps, operations, blends."""
+    mirrored_pictures: ClassVar[bool]
+    """Each mixing picture is mirrored, either way with p = ½; else never."""
+
+    @property
+    def most(self) -> Most:
+        """Upper bounds of a program."""
+        ...
 
     @property
     def uses_pictures(self) -> bool:
@@ -69,10 +75,38 @@ class Recipe(Protocol):
         ...
 
 
+NOTHING = Most(steps=1, ops=1, blends=1, arguments=2)
+"""Bounds of programs without steps: columns have one place at least."""
+
+
+def require(good: bool, message: str) -> None:
+    """Raise UsageError unless a recipe's parameter is good."""
+    if not good:
+        raise UsageError(message)
+
+
+def require_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raise UsageError unless a parameter is a whole number from low to high."""
+    require(type(value) is int and low <= value <= high, f"{name} {value} is out of range: {low} to {high}, whole")
+
+
+def require_beta(beta: float) -> None:
+    """Raise UsageError unless the blends' Beta laws can be drawn."""
+    require(0.01 <= beta <= 100, f"beta {beta} is out of range: 0.01 to 100")
+    require(round(beta, 6) == beta, f"beta {beta} has more than six decimal places")
+
+
+def spell_value(value: object) -> str:
+    """A parameter as tables and `--set` have it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
     """Programs of a lot under the preset's name; clean views are the bare crop."""
-    steps, ops, blends = recipe.most if lot.view == "mix" else (1, 1, 1)
-    table = programs.empty(len(lot.images), view=lot.view, recipe=name, steps=steps, ops=ops, blends=blends)
+    most = recipe.most if lot.view == "mix" else NOTHING
+    table = programs.empty(
+        len(lot.images), view=lot.view, recipe=name, steps=most.steps, ops=most.ops, blends=most.blends
+    )
     table.images[:], table.numbers[:] = lot.images, lot.numbers
     # A clean crop's number is its view group already.
     groups = lot.numbers // (lot.group if lot.view == "mix" else 1)
@@ -85,6 +119,8 @@ def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
             key = rng.key(lot.seed, "picture")
             windows.draw_pictures(key, lot.images, groups, frozen(lot.pictures), lot.size, table.pictures)
             table.pictures[:, 5] = recipe.gray_pictures
+            if not recipe.mirrored_pictures:
+                table.pictures[:, 3:5] = 0
         recipe.fill(table, key=rng.key(lot.seed, recipe.family), size=lot.size)
     return table
 

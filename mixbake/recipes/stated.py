@@ -19,16 +19,15 @@ from mixbake.recipes.laws import (
     Pair,
     Use,
     equally,
-    greatest,
     median,
-    mirrored,
-    root,
-    shifted,
+    published_pairs,
     spell_program,
     uniform,
 )
 from mixbake.recipes.layermix import BLEND_WEIGHTS, LayerMix
-from mixbake.recipes.tensor_law import STEP_OF, arguments
+from mixbake.recipes.stated_pil import laws_of_augmix, laws_of_ipmix, laws_of_pixmix
+from mixbake.recipes.tensor_law import arguments
+from mixbake.recipes.writing import STEP_OF
 
 _FORMS = {
     1: spell_program(layer=1, ops=1, blends=0, picture=False),
@@ -40,6 +39,7 @@ _FORMS = {
 MASK_SEED = uniform(0, 2**32 - 1)
 HALF = equally(("no", "yes"))
 """Mirrorings: of a crop where the flip is baked, and of mixing pictures."""
+NEVER = equally(HALF.values[:1])
 
 
 def pad_offset(size: int) -> Numbers:
@@ -80,20 +80,20 @@ def _layermix_use(recipe: LayerMix, op: str, size: int) -> Use:
 
 
 def _layermix_pairs(recipe: LayerMix) -> tuple[Pair, ...]:
-    """Half of the time Beta(β, 1) and Beta(1, β), else 1 + Beta(1, β) and −Beta(1, β); or convex."""
     if recipe.coefficients == "convex":
         return (Pair(name="a + b = 1", weight=1, a=median(int(recipe.beta)), b=None),)
-    upper = greatest(int(recipe.beta)) if float(recipe.beta).is_integer() else root(recipe.beta)
-    lower = mirrored(upper, MICRO)
-    return (
-        Pair(name="b above 0", weight=1, a=upper, b=lower),
-        Pair(name="b below 0", weight=1, a=shifted(lower, MICRO), b=mirrored(lower, 0)),
-    )
+    return published_pairs(recipe.beta)
 
 
 def _plain(_recipe: object, _size: int) -> Laws:
     return Laws(programs=equally((spell_program(layer=0, ops=0, blends=0, picture=False),)))
 
 
-LAWS: dict[str, Callable[[Any, int], Laws]] = {"layermix": _layermix, "plain": _plain}
+LAWS: dict[str, Callable[[Any, int], Laws]] = {
+    "layermix": _layermix,
+    "pixmix": laws_of_pixmix,
+    "augmix": laws_of_augmix,
+    "ipmix": laws_of_ipmix,
+    "plain": _plain,
+}
 """Family -> the laws of a recipe at a size."""

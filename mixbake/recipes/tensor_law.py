@@ -10,33 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.jit import inline, jit
-from mixbake.core.kernels import codes
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import below, uniform
 from mixbake.core.ops import CENTRE, OPS
+from mixbake.recipes.writing import append_op
 
-STEP_OF = {
-    "autocontrast": codes.AUTOCONTRAST,
-    "equalize": codes.EQUALIZE,
-    "posterize": codes.POSTERIZE,
-    "rotate": codes.ROTATE,
-    "solarize": codes.SOLARIZE,
-    "shear_x": codes.SHEAR_X,
-    "shear_y": codes.SHEAR_Y,
-    "translate_x": codes.TRANSLATE_X,
-    "translate_y": codes.TRANSLATE_Y,
-    "posterize_increasing": codes.POSTERIZE,
-    "solarize_increasing": codes.SOLARIZE,
-    "grayscale": codes.GRAYSCALE,
-    "color": codes.COLOR,
-    "contrast": codes.CONTRAST,
-    "brightness": codes.BRIGHTNESS,
-    "sharpness": codes.SHARPNESS,
-    "mirror": codes.MIRROR,
-    "invert": codes.INVERT,
-}
-"""The kind of step that an operation becomes."""
-_STEPS = np.array([STEP_OF[op] for op in OPS], np.int64)
 _POSTERIZE, _POSTERIZE_INCREASING = OPS["posterize"], OPS["posterize_increasing"]
 _SOLARIZE, _SOLARIZE_INCREASING = OPS["solarize"], OPS["solarize_increasing"]
 _FIRST_COLOUR, _LAST_COLOUR = OPS["color"], OPS["sharpness"]
@@ -79,24 +57,10 @@ def write_op(
 ) -> int:
     """Append `op(register source)` with a fresh level to a row; returns the register it writes.
 
-    op_row: int64[4] (operation, low, high, signed). steps: (lengths, do, sources, args, arities);
-    provenance: see `Programs.provenance`.
+    op_row: int64[4] (operation, low, high, signed). steps, provenance: see `mixbake.recipes.writing`.
     """
-    lengths, do, sources, args, arities = steps
-    _, ops, levels, counts, _, _ = provenance
     op, low, high, signed = op_row[0], op_row[1], op_row[2], op_row[3]
     level = uniform(cursor, low, high) if high > 0 else 0
     if signed and below(cursor, 2) == 0:
         level = -level
-    i, use = lengths[row], counts[row]
-    do[row, i] = _STEPS[op]
-    sources[row, i, 0] = source
-    args[row, i, 0] = _argument(op, level, min_bits)
-    arity = 0 if (high == 0 and _STEPS[op] != codes.AUTOCONTRAST) else 1
-    if _STEPS[op] == codes.SHEAR_X or _STEPS[op] == codes.SHEAR_Y:
-        args[row, i, 1] = CENTRE
-        arity = 2
-    arities[row, i] = arity
-    ops[row, use], levels[row, use] = op, level
-    counts[row], lengths[row] = use + 1, i + 1
-    return i + 2
+    return append_op(steps, provenance, row, source, op, level, _argument(op, level, min_bits), CENTRE)

@@ -13,7 +13,7 @@ from mixbake.bake.build import build
 from mixbake.bake.settings import BuildSettings
 from mixbake.bake.warmup import warm_up
 from mixbake.core.kernels import program, text, windows
-from mixbake.recipes import layermix
+from mixbake.recipes import augmix, ipmix, layermix, pixmix
 
 KERNELS: list[Any] = [
     program.run_stack,
@@ -22,7 +22,7 @@ KERNELS: list[Any] = [
     windows.draw_crops,
     windows.draw_flips,
     windows.draw_pictures,
-    layermix._draw,
+    *(recipe._draw for recipe in (layermix, pixmix, augmix, ipmix)),
 ]
 
 
@@ -54,7 +54,7 @@ def mixed_folder(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-@pytest.mark.parametrize("recipe", ["layermix", "plain"])
+@pytest.mark.parametrize("recipe", ["layermix", "pixmix", "augmix", "ipmix", "plain"])
 @pytest.mark.parametrize("size", [32, 72])
 @pytest.mark.parametrize(("views", "flip"), [("mix", "auto"), ("jsd", "baked")])
 def test_a_bake_compiles_nothing_after_warming_up(

@@ -8,9 +8,13 @@ import pytest
 from bakes import bake, leftovers, samples, tars
 
 from mixbake.core import render
+from mixbake.core.blends import BLENDS
 from mixbake.data.demo import draw_demo
+from mixbake.recipes.augmix import AugMix
+from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.layermix import LayerMix
-from mixbake.recipes.recipe import Lot, draw
+from mixbake.recipes.pixmix import PixMix
+from mixbake.recipes.recipe import Lot, Recipe, draw
 from mixbake.storage.codecs import decode_stored
 
 BLOCKS: dict[str, Any] = {"codec": "raw", "limit": 200, "epochs_worth": 2}
@@ -59,8 +63,17 @@ def test_the_place_of_source_and_output_makes_no_difference(
     assert all(str(tmp_path) not in path.read_text().partition('"plan"')[2] for path in manifests)
 
 
+STACKED: dict[str, Recipe] = {
+    "layermix": LayerMix(op_set="layer16"),
+    "pixmix": PixMix(blends=tuple(BLENDS)),
+    "augmix": AugMix(op_set="ipmix15", law="composer"),
+    "ipmix": IPMix(op_set="ipmix15", partners="both"),
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
 @pytest.mark.parametrize("crop", ["pad", "resized"])
-def test_one_at_a_time_and_in_a_stack_give_the_same_pixels(crop: str) -> None:
+def test_one_at_a_time_and_in_a_stack_give_the_same_pixels(name: str, crop: str) -> None:
     images = np.stack([draw_demo(number, size=40, split="train") for number in range(12)])
     size = 40 if crop == "pad" else 24
     prepared = [draw_demo(number, size=45, split="test") for number in range(5)]
@@ -78,7 +91,7 @@ def test_one_at_a_time_and_in_a_stack_give_the_same_pixels(crop: str) -> None:
         group=1,
         pictures=pictures[2],
     )
-    table = draw(LayerMix(op_set="layer16"), lot, name="layermix")
+    table = draw(STACKED[name], lot, name=name)
     stack = render.render_stack(table, images, rows // 20, pictures, render.Canvas(size))
     for row in rows.tolist():
         variant = table.variant(row)

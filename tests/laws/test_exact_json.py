@@ -15,14 +15,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from programs_at_random import variants
 
+from mixbake.audit.draws import LONGEST_STEPS
 from mixbake.core import programs
 from mixbake.core.blends import BLENDS
 from mixbake.core.members import Labels, member_length, write_members
 from mixbake.core.ops import OP_SETS, TENSOR_LAW, tensor_range
 from mixbake.core.render import render
 from mixbake.core.variant import MICRO, SCHEMA_VERSION, Crop, Picture, Step, Variant, from_json, schema, to_json
+from mixbake.recipes.augmix import AugMix
+from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.presets import RECIPES
+from mixbake.recipes.recipe import Lot, Recipe, draw
 
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 ROOM = 16_384
@@ -185,6 +190,93 @@ def test_no_program_outgrows_its_member(recipe: str, name: str) -> None:
         assert len(text) <= length, (len(text), length, text)
 
 
+CHAINS: dict[str, Recipe] = {
+    **{name: recipe for name, recipe in RECIPES.items() if recipe.family in ("augmix", "pixmix", "ipmix")},
+    "augmix, largest": AugMix(severity=10, op_set="all13", width=7, depth=4, alpha=10),
+    "pixmix, largest": PixMix(severity=10, k=8, blends=tuple(BLENDS)),
+    "ipmix, largest": IPMix(severity=10, op_set="ipmix15", k=2, t=8, patches=(1023,), partners="both"),
+    "ipmix, widest": IPMix(severity=10, op_set="ipmix15", k=7, t=2, patches=(1023,), partners="both"),
+}
+BOX = (1000, 1000, 1023, 1023)
+COARSE: dict[str, tuple[int | float, ...]] = {
+    "autocontrast": (9.899999,),
+    "translate_x": (-341.0,),
+    "shear_y": (-0.299999, 0),
+    "sharpness": (1.899999,),
+}
+"""Operations with long names or arguments under the laws of AugMix, PixMix and IPMix, at severity 10 and size 1024."""
+
+
+def longest_chain(recipe: Recipe, op: str, blend: str, name: str) -> Variant:
+    """As many operations, blends and weights as the recipe says, with registers of two digits."""
+    most, boxed = recipe.most, recipe.family == "ipmix"
+    blends = 0 if recipe.family == "augmix" else most.blends
+    args = (*LONGEST_ARGS[blend], *(BOX if boxed else ()))
+    # Blends first: where a program has room for fewer steps than both together, they are longer.
+    steps = [Step(do=blend, src=(0, 1), args=args)] * blends + [Step(do=op, src=(0,), args=COARSE[op])] * most.ops
+    steps = steps[: most.steps - (recipe.family != "pixmix")]
+    steps = [replace(step, src=(min(i, 99),) * len(step.src)) for i, step in enumerate(steps, 1)]
+    if recipe.family != "pixmix":
+        chains = getattr(recipe, "width", None) or recipe.k  # type: ignore[attr-defined]  # IPMix has k
+        weights = (0.111111,) * (chains + 1)
+        steps.append(Step(do="weighted", src=(len(steps),) * len(weights), args=weights))
+    return Variant(
+        image=99_999_999,
+        number=1_999,
+        view="clean",
+        recipe=name,
+        layer=None,
+        ops=(op,) * most.ops,
+        levels=(-9.999999,) * most.ops,
+        blends=(blend,) * blends,
+        crop=LONGEST_CROP,
+        flip=False,
+        picture=LONGEST_PICTURE,
+        steps=tuple(steps),
+    )
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_no_program_of_chains_outgrows_its_member(name: str) -> None:
+    recipe, path = CHAINS[name], "a/00001.png"
+    length, _ = member_length(recipe.most, classes=["a"], paths=[path], recipe=name)
+    for op, blend in product(COARSE, BLENDS):
+        variant = longest_chain(recipe, op, blend, name)
+        assert len(variant.steps) == recipe.most.steps
+        text = spelt(variant, label=999_999, name="a", source=path)
+        assert len(text) <= length, (len(text), length, text)
+        assert programs.from_variants([variant]).variant(0) == variant
+    assert length <= 8192
+    steps = to_json(variant).partition('"steps":')[2]
+    # What `mixbake audit` reads at most: a longer one would be damage to it.
+    assert len(steps) <= LONGEST_STEPS
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_drawn_programs_of_chains_fit_in_their_members(name: str) -> None:
+    recipe, rows = CHAINS[name], np.arange(2000)
+    lot = Lot(
+        seed=0,
+        view="mix",
+        images=rows + 99_990_000,
+        numbers=rows % 2000,
+        shapes=np.full((2000, 2), 65_535, np.int32),
+        size=1024,
+        crop="resized",
+        bake_flip=True,
+        group=1,
+        pictures=np.full((3, 2), 9000, np.int32),
+    )
+    table = draw(recipe, lot, name=name)
+    length, _ = member_length(recipe.most, classes=["a"], paths=["a"], recipe=name)
+    labels = Labels(labels=np.zeros(1, np.int64), classes=["a"], sources=["a"])
+    # With room to spare, for the writer checks no bounds.
+    members = write_members(table, np.zeros(2000, np.int64), labels, length + 4096)
+    assert (members.text[:, length:] == ord(" ")).all()
+    for row in rows[:200].tolist():
+        assert from_json(members.text[row].tobytes()) == table.variant(row)
+
+
 def test_the_longest_programs_are_programs() -> None:
     """Else the law above would hold of nothing: the renderer takes them, on a picture and image of its size."""
     image = np.zeros((48, 48, 3), np.uint8)
@@ -207,7 +299,7 @@ def test_drawn_levels_are_no_longer_than_the_longest() -> None:
 @settings(deadline=None, max_examples=30)
 def test_long_paths_are_left_to_the_index(variant: Variant) -> None:
     path = "a/" + "p" * 5_000
-    length, with_paths = member_length((5, 3, 2), classes=["a"], paths=[path], recipe="layermix-cifar")
+    length, with_paths = member_length(LayerMix().most, classes=["a"], paths=[path], recipe="layermix-cifar")
     assert not with_paths
     assert length <= 4096
     assert '"source":null' in compiled(variant, label=0, name="a", source=None)

@@ -18,7 +18,7 @@ from mixbake.core.ops import OP_NAMES, OP_SETS, OPS, STEPS, TENSOR_LAW, tensor_r
 from mixbake.core.programs import Programs
 from mixbake.core.variant import MICRO
 from mixbake.recipes.layermix import LayerMix
-from mixbake.recipes.recipe import Lot, draw
+from mixbake.recipes.recipe import Lot, Recipe, draw
 
 DRAWS = 30_000
 SIGNIFICANCE = 1e-3 / 200
@@ -26,7 +26,7 @@ PICTURES = np.array([[36, 36], [36, 50], [44, 36], [36, 36], [36, 90]], np.int32
 
 
 @cache
-def drawn(recipe: LayerMix, *, size: int = 32, crop: str = "pad", side: int = 32) -> Programs:
+def drawn(recipe: Recipe, *, size: int = 32, crop: str = "pad", side: int = 32) -> Programs:
     """Programs of 3,000 images by 10 numbers, each image square, seed 2025."""
     rows = np.arange(DRAWS)
     lot = Lot(

@@ -41,6 +41,25 @@ def test_crops_and_pictures_are_shared(
     assert any(one[key]["steps"] != two[key]["steps"] for key in one)
 
 
+@pytest.mark.parametrize("recipe", ["pixmix", "ipmix-imagenet", "augmix"])
+def test_other_recipes_see_the_same_crops_and_windows(
+    tmp_path: Path, image_folder: Path, picture_folder: Path, recipe: str
+) -> None:
+    """Their pictures keep their colours and are never mirrored: the window is the same."""
+    bake(image_folder, tmp_path / "one", picture_folder, flip="baked", epochs_worth=2)
+    bake(image_folder, tmp_path / "other", picture_folder, epochs_worth=2, recipe=recipe)
+    one, two = told(tmp_path / "one"), told(tmp_path / "other")
+    both = 0
+    for key, first in one.items():
+        second = two[key]
+        assert (first["crop"], first["flip"]) == (second["crop"], second["flip"])
+        if first["picture"] and second["picture"]:
+            both += 1
+            assert all(first["picture"][name] == second["picture"][name] for name in ("id", "left", "top"))
+            assert not any(second["picture"][name] for name in ("hflip", "vflip", "gray"))
+    assert both == 0 if recipe == "augmix" else both > 5
+
+
 def test_another_severity_changes_the_levels_only(tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:
     """Of one recipe even layer, operation and blends are shared: the comparison is of severity alone."""
     bake(image_folder, tmp_path / "mild", picture_folder, overrides={"severity": 3})

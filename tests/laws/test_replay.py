@@ -56,8 +56,12 @@ def test_aligned_pairs_and_clean_crops(jsd_bake: Path, image_folder: Path) -> No
         {"codec": "raw", "size": 24, "crop": "resized", "op_set": "layer16", "flip": "baked"},
         {"codec": "png", "size": 40, "crop": "fit", "recipe": "layermix-code"},
         {"codec": "png", "size": 24, "crop": "pad", "recipe": "layermix-article"},
+        {"codec": "png", "size": 32, "crop": "pad", "recipe": "pixmix"},
+        {"codec": "png", "size": 32, "crop": "pad", "recipe": "ipmix"},
+        {"codec": "raw", "size": 224, "crop": "resized", "recipe": "pixmix"},
+        {"codec": "png", "size": 224, "crop": "resized", "recipe": "ipmix"},
     ],
-    ids=lambda settings: f"{settings['size']}-{settings['codec']}-{settings.get('crop', 'auto')}",
+    ids=lambda settings: "-".join(map(str, settings.values())),
 )
 def test_every_crop_and_lossless_codec(
     tmp_path: Path, picture_folder: Path, write_images: Callable[..., Path], settings: dict[str, Any]
@@ -68,6 +72,25 @@ def test_every_crop_and_lossless_codec(
     bake(source, tmp_path / "out", picture_folder, overrides=overrides, epochs_worth=4, **given)
     fitted = settings.get("crop") == "pad"
     assert assert_replays(tmp_path / "out", source, size=settings["size"], codec=settings["codec"], fitted=fitted) > 5
+
+
+@pytest.mark.parametrize(("recipe", "size"), [("augmix-cifar", 32), ("augmix-composer", 32), ("augmix-imagenet", 224)])
+def test_without_any_picture(
+    tmp_path: Path, picture_folder: Path, write_images: Callable[..., Path], recipe: str, size: int
+) -> None:
+    """A mixing set is passed over, and the bake holds none."""
+    source, out = write_images(tmp_path / "images", 12, size=90), tmp_path / "out"
+    bake(source, out, picture_folder, recipe=recipe, size=size, codec="png", views="jsd")
+    assert not (out / "mixing").exists()
+    seen = 0
+    for sample in samples(out):
+        variant = from_json(sample.members["json"])
+        pixels = decode((source / json.loads(sample.members["json"])["source"]).read_bytes())
+        again = render.render(variant, square(pixels, size) if size <= 64 else pixels, size=size)
+        np.testing.assert_array_equal(again, decode_stored(sample.members["png"], "png"), err_msg=sample.key)
+        assert variant.picture is None
+        seen += bool(variant.steps)
+    assert seen == 24
 
 
 def test_the_index_holds_the_same_programs(mix_bake: Path) -> None:

@@ -92,9 +92,11 @@ def test_every_drawn_program_can_be_rendered(name: str, size: int) -> None:
     for row, variant in enumerate(rows(table)):
         picture = None if variant.picture is None else pictures[variant.picture.id]
         assert render.render(variant, images[row % 2], picture, size=size).shape == (size, size, 3)
-    assert table.lengths.max() <= recipe.most[0]
-    assert table.op_counts.max() <= recipe.most[1]
-    assert table.blend_counts.max() <= recipe.most[2]
+    assert table.lengths.max() <= recipe.most.steps
+    assert table.op_counts.max() <= recipe.most.ops
+    assert table.blend_counts.max() <= recipe.most.blends
+    used = np.arange(table.do.shape[1]) < table.lengths[:, None]
+    assert (table.arities * used).sum(axis=1).max() <= recipe.most.arguments
 
 
 def shapes_of(pictures: list[Any]) -> Any:

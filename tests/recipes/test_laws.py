@@ -7,13 +7,17 @@ import pytest
 import scipy.stats
 
 from mixbake.core.ops import OP_SETS, tensor_range
+from mixbake.recipes.augmix import AugMix
+from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.laws import (
     Numbers,
+    either,
     equally,
     greatest,
     mapped,
     median,
     mirrored,
+    ordered,
     product,
     root,
     shifted,
@@ -21,6 +25,8 @@ from mixbake.recipes.laws import (
     uniform,
 )
 from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.pixmix import PixMix
+from mixbake.recipes.plain import Plain
 from mixbake.recipes.presets import RECIPES
 from mixbake.recipes.stated import LAWS, pad_offset, window_offset
 
@@ -35,6 +41,8 @@ POINTS = np.array([0, 1, 17, 250_000, 500_000, 801_000, 999_999])
         (mirrored(greatest(3), MICRO), scipy.stats.beta(1, 3)),
         (median(3), scipy.stats.beta(3, 3)),
         (median(40), scipy.stats.beta(40, 40)),
+        (ordered(1, 2), scipy.stats.beta(1, 2)),
+        (ordered(4, 11), scipy.stats.beta(4, 8)),
         (root(2.5), scipy.stats.beta(2.5, 1)),
         (root(0.5), scipy.stats.beta(0.5, 1)),
         (uniform(0, MICRO), scipy.stats.uniform()),
@@ -79,6 +87,10 @@ def test_every_recipe_states_its_laws(name: str) -> None:
     recipe = RECIPES[name]
     laws = LAWS[recipe.family](recipe, 32)
     assert len(laws.programs.values) == len(laws.programs.weights) > 0
+    if not isinstance(recipe, LayerMix | Plain):
+        assert laws.ops
+        assert not laws.mirrored_pictures
+        assert set(laws.ops.values) == {use.op for use in laws.uses} == set(OP_SETS[recipe.op_set])  # type: ignore[attr-defined]  # all of them have one
     if isinstance(recipe, LayerMix):
         assert laws.op
         assert set(laws.op.values) == {use.op for use in laws.uses} == set(OP_SETS[recipe.op_set])
@@ -116,3 +128,37 @@ def test_windows_reach_as_far_as_they_are_drawn() -> None:
 def test_programs_are_spelled_in_words() -> None:
     assert spell_program(layer=0, ops=0, blends=0, picture=False) == "bare crop"
     assert spell_program(layer=3, ops=3, blends=2, picture=True) == "layer 3, 3 op, 2 blend, picture"
+
+
+def test_one_of_several_laws_is_any_of_them_equally_often() -> None:
+    both = either([uniform(0, 3), uniform(2, 9)])
+    assert (both.low, both.high) == (0, 9)
+    np.testing.assert_allclose(np.diff(both.cdf(np.arange(-1, 10))), [1 / 8] * 2 + [3 / 16] * 2 + [1 / 16] * 6)
+
+
+def programs_of(recipe: Any) -> dict[str, float]:
+    law = LAWS[recipe.family](recipe, 32).programs
+    assert len(set(law.values)) == len(law.values)
+    return {value: weight / sum(law.weights) for value, weight in zip(law.values, law.weights, strict=True)}
+
+
+def test_forms_of_programs_have_the_papers_probabilities() -> None:
+    """Counted by hand for the smallest parameters."""
+    assert programs_of(AugMix(width=1)) == pytest.approx({"1 op": 1 / 3, "2 op": 1 / 3, "3 op": 1 / 3})
+    two = programs_of(AugMix(width=2))
+    assert two["2 op"] == pytest.approx(1 / 9)
+    assert two["4 op"] == pytest.approx(3 / 9)
+    assert programs_of(PixMix(k=1)) == pytest.approx(
+        {
+            "bare crop": 1 / 4,
+            "1 op": 1 / 4,
+            "1 blend, picture": 1 / 8,
+            "1 op, 1 blend": 1 / 8,
+            "1 op, 1 blend, picture": 1 / 8,
+            "2 op, 1 blend": 1 / 8,
+        }
+    )
+    assert programs_of(IPMix(k=1, t=1)) == pytest.approx({"bare crop": 1 / 2, "1 op": 1 / 4, "1 blend, picture": 1 / 4})
+    assert programs_of(IPMix(k=1, t=1, partners="both")) == pytest.approx(
+        {"bare crop": 1 / 2, "1 op": 1 / 4, "1 blend, picture": 1 / 8, "1 op, 1 blend": 1 / 8}
+    )

@@ -7,9 +7,13 @@ import pytest
 
 from mixbake.core.ops import OP_SETS, OPS, overlaps_imagenet_c
 from mixbake.errors import UsageError
+from mixbake.recipes.augmix import AugMix
+from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.origins import FAMILIES, PRESETS
+from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
-from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe, resolve
+from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe, read_overrides, resolve
 
 
 @pytest.mark.parametrize(
@@ -134,3 +138,104 @@ def test_recipes_are_values() -> None:
     assert not Plain().uses_pictures
     assert not LayerMix(layers=(1, 2)).uses_pictures
     assert LayerMix().uses_pictures
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "pixmix-cifar": {"severity": 3, "beta": 3, "k": 4, "op_set": "all13", "partners": "both"},
+    "pixmix-imagenet": {"severity": 1, "beta": 4, "k": 4, "op_set": "all13", "partners": "both"},
+    "augmix-cifar": {"severity": 3, "width": 3, "depth": -1, "alpha": 1, "op_set": "safe9", "law": "pil"},
+    "augmix-imagenet": {"severity": 1, "width": 3, "depth": -1, "alpha": 1, "op_set": "safe9", "law": "pil"},
+    "augmix-composer": {"severity": 3, "width": 3, "depth": -1, "alpha": 1, "op_set": "all13", "law": "composer"},
+    "ipmix-cifar": {"severity": 3, "beta": 3, "k": 3, "t": 3, "op_set": "ipmix10", "patches": (4, 8, 16, 32)},
+    "ipmix-imagenet": {
+        "severity": 1,
+        "beta": 4,
+        "k": 3,
+        "t": 3,
+        "op_set": "ipmix10",
+        "patches": (4, 8, 16, 32, 64, 224),
+        "partners": "both",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_other_presets_have_the_published_values(name: str) -> None:
+    recipe = RECIPES[name]
+    assert PUBLISHED[name].items() <= resolve(name, size=32, overrides={}).parameters().items()
+    assert not recipe.symmetric
+    assert not recipe.mirrored_pictures
+    assert not recipe.gray_pictures
+    assert recipe.uses_pictures == (recipe.family != "augmix")
+
+
+REFUSED: list[tuple[type[Any], dict[str, Any]]] = [
+    (PixMix, {"k": 0}),
+    (PixMix, {"k": 9}),
+    (PixMix, {"k": 2.0}),
+    (PixMix, {"beta": 0}),
+    (PixMix, {"beta": 2.1234567}),
+    (PixMix, {"severity": 0.05}),
+    (PixMix, {"severity": 10.5}),
+    (PixMix, {"severity": float("nan")}),
+    (PixMix, {"op_set": "layer12"}),
+    (PixMix, {"partners": "none"}),
+    (PixMix, {"blends": ()}),
+    (PixMix, {"blends": ("arithmetic", "arithmetic")}),
+    (PixMix, {"blends": ("screen",)}),
+    (AugMix, {"width": 0}),
+    (AugMix, {"width": 8}),
+    (AugMix, {"depth": 0}),
+    (AugMix, {"depth": 5}),
+    (AugMix, {"alpha": 0.5}),
+    (AugMix, {"alpha": 11}),
+    (AugMix, {"law": "tensor"}),
+    (AugMix, {"severity": 0.5, "law": "composer"}),
+    (IPMix, {"k": 8}),
+    (IPMix, {"t": 0}),
+    (IPMix, {"k": 4, "t": 5}),
+    (IPMix, {"patches": ()}),
+    (IPMix, {"patches": (1, 4)}),
+    (IPMix, {"patches": (8, 4)}),
+    (IPMix, {"patches": (4, 2000)}),
+    (IPMix, {"partners": "input"}),
+    (IPMix, {"severity": 0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), REFUSED, ids=str)
+def test_other_recipes_refuse_values_out_of_range_and_name_the_field(kind: type[Any], values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(values)).replace("_", ".")):
+        kind(**values)
+
+
+def test_texts_become_values_of_the_fields_kind() -> None:
+    texts = ["k=2", "severity=2.5", "partners=both", "patches=4, 8"]
+    assert read_overrides("ipmix", texts) == {"k": 2, "severity": 2.5, "partners": "both", "patches": (4, 8)}
+    assert read_overrides("augmix-cifar", ["depth=-1"]) == {"depth": -1}
+    assert read_overrides("pixmix", ["blends=pixel"]) == {"blends": ("pixel",)}
+    assert read_overrides("plain", []) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["k"], "write field=value"),
+        (["k=1", "k=2"], "set twice"),
+        (["q=1"], "has no parameter q: it takes"),
+        (["k=many"], "'many' is no number"),
+        (["patches=4,x"], "'x' is no number"),
+    ],
+)
+def test_texts_that_are_no_values_are_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_overrides("ipmix", texts)
+
+
+def test_every_preset_tells_where_its_values_are_from() -> None:
+    assert PRESETS.keys() == RECIPES.keys()
+    for name, recipe in RECIPES.items():
+        own = [field.name for field in fields(recipe)]  # type: ignore[arg-type]  # every recipe is a dataclass
+        assert list(FAMILIES[recipe.family].fields) == own
+        assert sorted(PRESETS[name].sources) == sorted(own)
+    assert FAMILIES.keys() == {recipe.family for recipe in RECIPES.values()}

@@ -1,0 +1,54 @@
+"""Commands that tell what recipes there are, and what they are made of."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mixbake.cli.app import app
+
+recipes = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
+app.add_typer(recipes, name="recipes")
+
+
+@recipes.callback(invoke_without_command=True)
+def show_all(context: typer.Context) -> None:
+    """List the recipes; `recipes show NAME` prints one with its sources."""
+    if context.invoked_subcommand:
+        return
+    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.presets import BARE, RECIPES  # noqa: PLC0415
+
+    width = max(map(len, RECIPES))
+    for name, recipe in RECIPES.items():
+        typer.echo(f"{name:<{width}}  {PRESETS[name].title} ({FAMILIES[recipe.family].paper})")
+    for name, (small, large) in BARE.items():
+        typer.echo(f"{name:<{width}}  {small} up to 64 px, {large} above")
+
+
+@recipes.command()
+def show(name: Annotated[str, typer.Argument(help="A recipe: see `mixbake recipes`.")]) -> None:
+    """Print a recipe: every parameter, its value and where that is from, what it does and does not reproduce."""
+    from mixbake.recipes.presets import BARE, find  # noqa: PLC0415 - quick --help
+
+    for preset in BARE.get(name, (name,)):
+        typer.echo("\n".join(_told(preset, find(preset))))
+
+
+def _told(name: str, recipe: Any) -> Iterator[str]:
+    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.presets import NamedRecipe  # noqa: PLC0415
+    from mixbake.recipes.recipe import spell_value  # noqa: PLC0415
+
+    family, preset = FAMILIES[recipe.family], PRESETS[name]
+    yield f"{name}: {preset.title}"
+    yield f"  paper: {family.paper}"
+    values = NamedRecipe(name=name, recipe=recipe).parameters()
+    for field, meaning in family.fields.items():
+        yield f"  {field} = {spell_value(values[field])}"
+        yield f"      {meaning}"
+        yield f"      from {preset.sources[field]}"
+    yield from (f"  the same: {line}" for line in family.same)
+    yield from (f"  not the same: {line}" for line in family.other)
+    if preset.note:
+        yield f"  note: {preset.note}"
