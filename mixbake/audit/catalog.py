@@ -194,7 +194,9 @@ class Catalog:
         return data
 
     def _damage(self, file: StoredFile, what: str) -> Damage:
-        return Damage(f"{file.name} in {self.bake.shelf.name} {what}: {RESTORE}")
+        return Damage(
+            f"{file.name} in {self.bake.shelf.name} {what}: `mixbake index --rebuild` makes it again from the tars"
+        )
 
 
 def _texts(metadata: Any) -> list[str]:

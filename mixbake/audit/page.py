@@ -164,14 +164,19 @@ def _distribution_words(report: Report) -> tuple[str, str]:
 
 
 def _signal_words(report: Report) -> tuple[str, str]:
+    if over := report.stands_out:
+        return FAILED, f"{', '.join(over)}, as --fail-on asked."
     if report.signals is None:
         return "not measured", _UNDONE
     found = [f"{name} {value:,.4g}" for name, value in report.signals.named.items() if value]
     if found:
-        return "to be looked at", f"{', '.join(found)}. Signals inform; the bake does not fail by them."
+        return (
+            "to be looked at",
+            f"{', '.join(found)}. Signals inform: only those named with --fail-on can fail a bake.",
+        )
     return (
         CALM,
-        f"On {report.signals.measured:,} variants. Signals inform; the bake does not fail by them.",
+        f"On {report.signals.measured:,} variants. Signals inform: only those named with --fail-on can fail a bake.",
     )
 
 

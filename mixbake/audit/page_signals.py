@@ -74,7 +74,7 @@ def _named(signals: Signals) -> Html:
     found = signals.named
     rows = [(name, words, f"{found[name]:,.4g}" if name in found else "–") for name, words in SIGNALS.items()]
     return table(
-        ("Name", "What it is", "Found"), rows, caption="What --fail-on can name: numbers that should be 0", numbers=1
+        ("Name", "What it is", "Found"), rows, caption="What --fail-on can name, with a limit or none", numbers=1
     )
 
 

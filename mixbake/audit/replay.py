@@ -84,7 +84,7 @@ class Replay:
     @property
     def verdict(self) -> str:
         """One line."""
-        lossy = "" if self.difference == 0 else f" (the codec's loss: {self._distance})"
+        lossy = "" if self.difference == 0 else f", as encoded anew (before encoding: {self._distance})"
         if self.equal:
             return f"equal to the last bit{lossy}"
         if self.good:

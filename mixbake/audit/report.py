@@ -8,7 +8,7 @@ distribution can fail; signals inform.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +40,8 @@ MOST_ALIKE, OF_EACH = 12, 4
 class Asked:
     """What an audit is asked for. source, mixing_set: their specs, or None for what the bake says of itself.
 
-    against: a folder of test pictures to look for. full: every byte. sample: variants in the gallery.
+    against: a folder of test pictures to look for. full: every byte. sample: variants in the gallery. most: signals
+    that can fail the bake, and how much of each is allowed.
     """
 
     source: str | None = None
@@ -49,6 +50,7 @@ class Asked:
     full: bool = False
     sample: int = GALLERY
     seed: int = 0
+    most: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -128,11 +130,12 @@ class Report:
             found.append(f"integrity ({causes[0]}{f', and {len(causes) - 1:,} more' if len(causes) > 1 else ''})")
         if self.failed_tests:
             found.append(f"distribution ({', '.join(test.name for test in self.failed_tests)})")
-        return tuple(found)
+        return (*found, *self.stands_out)
 
-    def stands_out(self, most: Mapping[str, float]) -> tuple[str, ...]:
-        """Those of some signals that are above what is allowed, or that could not be measured, in words."""
-        found = {} if self.signals is None else self.signals.named
+    @property
+    def stands_out(self) -> tuple[str, ...]:
+        """Those of the signals asked for that are above what is allowed, or could not be measured, in words."""
+        found, most = {} if self.signals is None else self.signals.named, self.asked.most
         told = {name: "not measured" if name not in found else f"{found[name]:,.4g}" for name in most}
         return tuple(
             f"{name} ({word}; allowed {most[name]:g})"

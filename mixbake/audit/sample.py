@@ -40,6 +40,9 @@ def write_sample(catalog: Catalog, rows: Rows, out: Path, *, title: Sequence[str
     if not len(rows):
         raise UsageError("no variant was chosen, there is nothing to write: loosen the condition")
     kind = out.suffix.lower()
+    if kind[1:].isalpha() and kind not in (".tar", *SHEETS):
+        known = ", ".join((".tar", *SHEETS))
+        raise UsageError(f"{out}: a sample's file ends in {known}; a folder's name has no ending such as {kind}")
     if source is not None and kind not in SHEETS:
         raise UsageError(f"--source is for the crops on a sheet: name a file ending in {' or '.join(SHEETS)}")
     if kind == ".tar":

@@ -49,7 +49,7 @@ SIGNALS: dict[str, str] = {
     "conflicting": "groups of variants of several labels that have equal pixels",
     "leakage": "pictures of the test set that are images of the bake, exactly or by perceptual hash",
 }
-"""What `--fail-on NAME` knows: numbers that should be 0, of the variants measured."""
+"""What `--fail-on NAME` knows: numbers, of the variants measured, that grow with what may be wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from mixbake.storage.finish import Finished, finish, is_own_card
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.plan import FLIP_WORDS, Plan, shard_path, spell_worth
 from mixbake.storage.receipt import Receipt
-from mixbake.storage.store import publishing, remove_leftovers, retrying, temporary_path
+from mixbake.storage.store import publishing, remove_leftovers, retrying, sha256_file, temporary_path
 
 Inspect = Callable[[Path], Collection[str]]
 """Names, relative to a folder, of the files of the bake in it that are absent or damaged."""
@@ -90,7 +90,7 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
     folder = Folder(out)
     folder.require_usable(overwrite=settings.overwrite)
     if settings.repair and (inspect is None or not (out / "manifest.json").exists()):
-        raise UsageError(f"{out} holds no bake to repair: leave out --repair to bake it")
+        raise UsageError(f"{out} holds no bake to repair: give --repair with SOURCE and OUT of the build that baked it")
     planned = make_plan(
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
@@ -104,6 +104,7 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
         if settings.overwrite:
             folder.clear()
         promised = _forget_damaged(folder, planned, settings, inspect, watcher) if settings.repair and inspect else {}
+        digest = sha256_file(out / "bake.json")[0] if (out / "bake.json").exists() else None
         found, baked = folder.settle(planned, settings), 0
         *before, last = [replace(settings, epochs_worth=epochs) for epochs in _stages(found, settings)]
         for stage in before:
@@ -111,6 +112,10 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
             found = folder.settle(planned, settings)
         built = _bake(last, planned, found, jobs, watcher)
         _say_what_changed(built, promised, watcher)
+        if settings.repair and digest not in (None, built.finished.digest):
+            watcher.say(
+                f"repair: receipts were written anew, so the bake digest is {built.finished.digest}, not {digest}"
+            )
         _say_what_is_stale(built, found.finished, watcher)
         return replace(built, baked=baked + built.baked)
 
@@ -122,7 +127,9 @@ def _say_what_is_stale(built: Built, before: Finished | None, watcher: Watcher) 
     stale = [name for name in ("croissant.json", "_info.json") if (built.out / name).exists()]
     stale += [] if is_own_card(built.out / "README.md") else ["README.md"]
     if stale:
-        watcher.say(f"{', '.join(stale)}: made of the bake as it was; `mixbake export --overwrite` makes them again")
+        watcher.say(
+            f"{', '.join(stale)}: made of the bake as it was; `mixbake export`, with --overwrite, makes them again"
+        )
 
 
 def _stages(found: Found, settings: BuildSettings) -> list[int]:
@@ -140,7 +147,7 @@ def _forget_damaged(
     for name in damaged:
         watcher.event("damaged", file=name)
     shown = [*damaged[:5], "..."] if len(damaged) > 5 else damaged
-    watcher.say(f"repair: {len(damaged):,} files are damaged or missing{': ' if damaged else ''}{', '.join(shown)}")
+    watcher.say(f"repair: damaged or missing files: {len(damaged):,}{': ' if damaged else ''}{', '.join(shown)}")
     return folder.forget_damaged(damaged, planned, settings)
 
 

@@ -21,7 +21,7 @@ def warm_up(say: Callable[[str], None]) -> None:
     """Compile, or load, every kernel; says so beforehand when it will take long."""
     kernels = kernel_cache(Path(program.__file__).resolve())
     if not any(kernels.rglob("*.nbc")):
-        say(f"compiling the kernels, once for this machine (kept in {kernels}): about half a minute")
+        say(f"compiling the kernels, once for this installation (kept in {kernels}): about half a minute")
     pictures = render.as_pictures([np.zeros((36, 36, 1), np.uint8)])
     images = np.zeros((1, 32, 32, 3), np.uint8)
     for name, recipe in RECIPES.items():

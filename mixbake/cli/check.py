@@ -66,6 +66,8 @@ def replay(
     from mixbake.storage.shelf import LocalShelf  # noqa: PLC0415
     from mixbake.storage.store import publish_bytes  # noqa: PLC0415
 
+    if output is not None and output.suffix.lower() != ".png":
+        raise UsageError(f"--output {output}: a strip is a PNG: name it .png")
     replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set)
     found = replayer.replay(*replayer.find(key))
     if output is not None:
@@ -133,7 +135,7 @@ def audit(
     from mixbake.storage.store import publish_bytes  # noqa: PLC0415
 
     most = dict(_limit(words, SIGNALS) for words in fail_on or [])
-    asked = Asked(source=source, mixing_set=mixing_set, against=against, full=full, sample=sample, seed=seed)
+    asked = Asked(source=source, mixing_set=mixing_set, against=against, full=full, sample=sample, seed=seed, most=most)
     page = output or Path(f"{shards.resolve().name}-audit.html")
     _check_place(page)
     with counting_each() as progress:
@@ -145,8 +147,8 @@ def audit(
         for line in report.lines():
             typer.echo(line)
         typer.echo(f"page {page}")
-    if failures := [*report.failures, *report.stands_out(most)]:
-        raise Damage(f"{shards} does not pass: {'; '.join(failures)}: see {page}")
+    if report.failures:
+        raise Damage(f"{shards} does not pass: {'; '.join(report.failures)}: see {page}")
     if report.refused:
         raise PlanDiffers(report.refused[0])
 

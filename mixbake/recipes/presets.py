@@ -50,7 +50,10 @@ class NamedRecipe:
 
     def parameters(self) -> dict[str, Any]:
         """Every field with its resolved value, ready for JSON."""
-        return {"name": self.name, "family": self.recipe.family, **asdict(self.recipe)}  # type: ignore[call-overload]  # every recipe is a dataclass
+        values = asdict(self.recipe)  # type: ignore[call-overload]  # every recipe is a dataclass
+        # A preset's 8 and the 8.0 of a flag are one value, and are to be one plan.
+        whole = {name: int(value) for name, value in values.items() if type(value) is float and value.is_integer()}
+        return {"name": self.name, "family": self.recipe.family, **values, **whole}
 
 
 def find(name: str) -> Recipe:

@@ -221,7 +221,8 @@ def differing_fields(old: Plan, new: Plan) -> list[tuple[str, str, str]]:
 
 
 def _compare(name: str, old: Any, new: Any) -> list[tuple[str, str, str]]:
-    if canonical_json(old) == canonical_json(new):
+    # Bakes from before numbers were spelled in one way have 8.0 where 8 is written now.
+    if old == new or canonical_json(old) == canonical_json(new):
         return []
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = sorted({*old, *new})

@@ -117,7 +117,7 @@ class ShardLoader:
         self._told: set[str] = set()
         self._condemned: dict[Place, Fault] = {}
         if not are_compiled():
-            LOG.info("compiling the loops over batches, once for this machine: some seconds")
+            LOG.info("compiling the loops over batches, once for this installation: some seconds")
         self._open(self._bake)
 
     def _new_finisher(self, device: torch.device) -> Finisher:

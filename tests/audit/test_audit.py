@@ -197,6 +197,7 @@ def test_signals_fail_only_by_name(command: Command, tmp_path: Path, image_folde
     assert re.search(r"signals: constant 0\.\d", done.out)
     done = command(*asked, "--fail-on", "leakage", "--fail-on", "constant")
     assert done.code == 6
+    assert "as --fail-on asked" in (tmp_path / "a.html").read_text("utf-8")
     assert re.search(r"does not pass: leakage \(not measured; allowed 0\); constant \(0\.\d+; allowed 0\)", done.err)
     done = command(*asked, "--fail-on", "leakage", "--against", image_folder)
     assert done.code == 6

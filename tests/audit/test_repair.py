@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import Silent, copied, sha256
+from small import Silent, copied, flip_bit, sha256
 from tampering import SHARD, key, place
 from tampering_cases import CASES, Case
 
@@ -59,6 +59,23 @@ def test_only_what_is_damaged_is_baked_again(bakes: Bakes, tmp_path: Path, pictu
     before = {path: path.stat().st_ino for path in own.rglob("*.tar")}
     repair(own, bakes("fixed"), picture_folder)
     assert {path.name for path, inode in before.items() if path.stat().st_ino != inode} == {Path(SHARD).name}
+
+
+def test_a_new_digest_is_told(
+    tmp_path: Path, mixbake: Callable[..., Any], image_folder: Path, picture_folder: Path
+) -> None:
+    asked = ("build", image_folder, tmp_path / "own", "--mixing-set", picture_folder, "--executor", "inline")
+    for worth in (1, 2):
+        assert mixbake(*asked, "--epochs-worth", worth).code == 0
+    before = sha256(tmp_path / "own" / "bake.json")
+    assert "bake digest is" not in mixbake(*asked, "--epochs-worth", 2, "--repair").err
+    for shard in (tmp_path / "own" / "mix").rglob("*.tar"):
+        flip_bit(shard, 600)
+    done = mixbake(*asked, "--epochs-worth", 2, "--repair")
+    now = sha256(tmp_path / "own" / "bake.json")
+    assert done.code == 0
+    assert now != before
+    assert f"the bake digest is {now}, not {before}" in done.err
 
 
 def test_several_damages_at_once(bakes: Bakes, tmp_path: Path, picture_folder: Path) -> None:

@@ -389,3 +389,12 @@ def forge_names(own: Path) -> None:
             table = table.set_column(at, table.schema.field(name), changed)
         pq.write_table(table, path)
     sign(own)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "one.jpg", "page.htm"])
+def test_an_ending_that_is_none_of_ours_is_refused(command: Any, tmp_path: Path, out: Path, name: str) -> None:
+    done = command("sample", out, "-n", 3, "-o", tmp_path / name)
+    assert (done.code, list(tmp_path.iterdir())) == (2, [])
+    assert ".tar, .png, .html" in done.err
+    done = command("replay", out, "00000010-0000", "-o", tmp_path / name)
+    assert (done.code, list(tmp_path.iterdir())) == (2, [])

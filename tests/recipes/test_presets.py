@@ -14,6 +14,7 @@ from mixbake.recipes.origins import FAMILIES, PRESETS
 from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
 from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe, read_overrides, resolve
+from mixbake.storage.store import canonical_json
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,12 @@ def test_values_at_the_edge_are_taken(values: dict[str, Any]) -> None:
     recipe = LayerMix(**values)
     for name, value in values.items():
         assert getattr(recipe, name) == value
+
+
+def test_a_presets_own_value_is_no_change() -> None:
+    plain = resolve("layermix-cifar", size=32, overrides={})
+    same = resolve("layermix-cifar", size=32, overrides={"severity": 8.0, "beta": 3.0})
+    assert canonical_json(same.parameters()) == canonical_json(plain.parameters())
 
 
 def test_recipes_are_values() -> None:
