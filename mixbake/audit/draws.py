@@ -7,8 +7,8 @@ that no law knows; only steps that are no steps at all are damage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,9 @@ from mixbake.core.ops import OPS, STEPS
 from mixbake.core.variant import MICRO
 from mixbake.errors import Damage
 from mixbake.storage.opened import RESTORE
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RUN = 1 << 17
 """Rows read at a time."""
@@ -44,7 +47,7 @@ STEP_CODES = {name: code for code, name in enumerate(STEPS)}
 Progress = Callable[[str, int, int], None]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +151,8 @@ def _runs(count: int) -> list[Rows]:
 
 
 def _together(parts: Sequence[T]) -> T:
-    kind = type(parts[0])
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every part is a dataclass
-    return kind(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    names = [field.name for field in fields(parts[0])]
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _read(catalog: Catalog, rows: Rows, start: int) -> Draws:

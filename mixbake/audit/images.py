@@ -3,7 +3,6 @@
 Rule: an image counts only if its bytes have the SHA-256 of the one that was baked; nothing is put in its place.
 """
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from mixbake.audit.faults import plain
 from mixbake.data.decode import decode
 from mixbake.data.folder import FolderSource
-from mixbake.data.listing import Blob, Listing, Source
+from mixbake.data.listing import Blob, Listing, Source, sha256_of
 from mixbake.data.sources import look_up, open_source
 from mixbake.errors import DecodeError, PlanDiffers, UsageError
 from mixbake.storage.plan import Plan, source_digest
@@ -47,7 +46,7 @@ class Images:
         blob = retrying(lambda: self._find(path), Path(path))
         if blob is None:
             raise PlanDiffers(f"{plain(path)} is not in {self._spec}: say with --source where the baked images are")
-        if hashlib.sha256(blob if isinstance(blob, bytes) else blob.data).hexdigest() != sha256:
+        if sha256_of(blob) != sha256:
             raise PlanDiffers(
                 f"{plain(path)} in {self._spec} is not the image that was baked: say with --source where that is"
             )

@@ -25,7 +25,7 @@ from mixbake.audit.promises import Promises, read_promises, sizes_of
 from mixbake.audit.scribe import Page, Scribe, differences
 from mixbake.audit.shards import ROWS, Piece, Tape, cut_encoded, cut_fixed
 from mixbake.audit.verify import find_pictures, find_scribe
-from mixbake.data.listing import Listing, Source
+from mixbake.data.listing import Listing, Source, sha256_of
 from mixbake.errors import Damage, PlanDiffers
 from mixbake.storage import codecs, tar
 from mixbake.storage.finish import Finished, baked_images, images_bytes, open_finished
@@ -221,8 +221,7 @@ def _open_source(bake: _Bake, spec: str | None) -> tuple[Source, Listing]:
 
 def _hash_image(source: Source, listing: Listing, image: int) -> str:
     entry = listing.entry(image)
-    data = retrying(lambda: source.read(entry), Path(entry.path))
-    return hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
+    return sha256_of(retrying(lambda: source.read(entry), Path(entry.path)))
 
 
 # ── indexes ───────────────────────────────────────────────────────────────────────────────────────

@@ -6,12 +6,12 @@
 Rule: a fault is noted and the look goes on; nothing is written, and nothing that a bake names is believed.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from mixbake.audit.replay import Replayer
 from mixbake.audit.scribe import Scribe, scribe_of
 from mixbake.audit.shards import RangeCheck, Tally
 from mixbake.core import rng
+from mixbake.data.listing import sha256_of
 from mixbake.data.pictures import PictureSet, open_pictures
 from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
 from mixbake.storage.lock import NAME as LOCK_NAME
@@ -209,8 +210,8 @@ def _compare_source(promises: Promises, spec: str, differing: list[str], progres
     for done, row in enumerate(sorted(wanted), 1):
         path = images.paths[row]
         entry = listing.entry(where[path])
-        data = retrying(lambda entry=entry: source.read(entry), Path(path))  # type: ignore[misc]  # bound now
-        if hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest() != images.sha256[row]:
+        data = retrying(partial(source.read, entry), Path(path))
+        if sha256_of(data) != images.sha256[row]:
             differing.append(f"{path} is not the image that was baked")
         progress("source images compared", done, len(wanted))
     return len(wanted)

@@ -11,6 +11,7 @@ Rule: each image is decoded once for all its variants; nothing is held that grow
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mixbake.core.members import Labels, write_members
 from mixbake.core.programs import Programs
 from mixbake.core.render import Canvas
 from mixbake.data.decode import decode
-from mixbake.data.listing import Entry, Source
+from mixbake.data.listing import Entry, Source, sha256_of
 from mixbake.data.pictures import PictureSet
 from mixbake.errors import DecodeError, PlanDiffers
 from mixbake.recipes.presets import NamedRecipe
@@ -155,8 +156,8 @@ def _load(bakery: Bakery, task: BlockTask, slot: Slot, skips: list[Skip]) -> Ite
     chunk, held = Chunk(), 0
     for entry, expected in zip(task.entries, task.expected, strict=True):
         slot.begin(entry.image)
-        data = retrying(lambda entry=entry: bakery.source.read(entry), Path(entry.path))  # type: ignore[misc]  # bound now
-        sha256 = hashlib.sha256(data if isinstance(data, bytes) else data.data).hexdigest()
+        data = retrying(partial(bakery.source.read, entry), Path(entry.path))
+        sha256 = sha256_of(data)
         _check_unchanged(entry, len(data) if isinstance(data, bytes) else data.nbytes, sha256, expected)
         try:
             image = decode(data, background=bakery.plan.background)

@@ -9,6 +9,7 @@ a build, from the same streams; but of the source only a handful of images is re
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def _chosen(planned: Planned, notes: list[str]) -> Iterator[tuple[Entry, Bytes]]
         missing = int((wanted == label).sum())
         for image in order[labels == label][: missing * SPARE_IMAGES].tolist():
             entry = planned.listing.entry(image)
-            data = retrying(lambda entry=entry: planned.source.read(entry), Path(entry.path))  # type: ignore[misc]  # bound now
+            data = retrying(partial(planned.source.read, entry), Path(entry.path))
             try:
                 pixels = decode(data, background=planned.plan.background)
             except DecodeError as reason:

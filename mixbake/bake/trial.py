@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -130,7 +131,7 @@ def run_trial(
     with _bakery(planned, beside, len(entries) * (epochs + 1)) as bakery:
         trial = Trial(bakery=bakery, expected=expected)
         for entry in entries:  # a first read may wait for the disk, the later ones will not: all are to be alike
-            retrying(lambda entry=entry: planned.source.read(entry), Path(entry.path))  # type: ignore[misc]  # bound now
+            retrying(partial(planned.source.read, entry), Path(entry.path))
         few = entries[:: max(1, len(entries) // FEW)][:FEW]
         trial.run(few, 0, 0)
         probe = trial.run(few, 0, epochs - 1)

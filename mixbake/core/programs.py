@@ -68,6 +68,11 @@ class Programs:
         return self.crops, self.flips, self.pictures, self.lengths, self.do, self.sources, self.args, self.arities
 
     @property
+    def steps(self) -> tuple[Any, ...]:
+        """What appending a step writes: (lengths, do, sources, args, arities)."""
+        return self.lengths, self.do, self.sources, self.args, self.arities
+
+    @property
     def provenance(self) -> tuple[Any, ...]:
         """What only metadata needs: (layers, ops, levels, op_counts, blends, blend_counts)."""
         return self.layers, self.ops, self.levels, self.op_counts, self.blends, self.blend_counts

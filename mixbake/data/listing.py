@@ -3,6 +3,7 @@
 Rule: plain values only, so that a listing can be planned, stored and compared without its source.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 
 Blob = bytes | NDArray[np.uint8]
 """One image as a source stores it: an encoded file, or ready uint8 H×W×3 pixels (CIFAR, demo)."""
+
+
+def sha256_of(blob: Blob) -> str:
+    """SHA-256 (hex) of an image's bytes, or of its pixels where these are what is stored."""
+    return hashlib.sha256(blob if isinstance(blob, bytes) else blob.data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

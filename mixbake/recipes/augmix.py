@@ -94,7 +94,7 @@ class AugMix:
             np.array(self.depths, np.int64),
             self.width,
             self.alpha,
-            (table.lengths, table.do, table.sources, table.args, table.arities),
+            table.steps,
             table.provenance,
         )
 

@@ -102,7 +102,7 @@ class IPMix:
             self.k,
             self.t,
             _PARTNERS[self.partners],
-            (table.lengths, table.do, table.sources, table.args, table.arities),
+            table.steps,
             table.provenance,
             table.pictures,
         )

@@ -82,7 +82,6 @@ class LayerMix:
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
         rows = [self.op_row(op, size) for op in OP_SETS[self.op_set]]
-        steps = (table.lengths, table.do, table.sources, table.args, table.arities)
         _draw(
             key,
             table.images,
@@ -92,7 +91,7 @@ class LayerMix:
             round(self.beta * MICRO),
             PUBLISHED if self.coefficients == "published" else CONVEX,
             self.min_posterize_bits,
-            steps,
+            table.steps,
             table.provenance,
             table.pictures,
         )

@@ -84,7 +84,7 @@ class PixMix:
             round(self.beta * MICRO),
             self.k,
             _PARTNERS[self.partners],
-            (table.lengths, table.do, table.sources, table.args, table.arities),
+            table.steps,
             table.provenance,
             table.pictures,
         )

@@ -50,7 +50,7 @@ class NamedRecipe:
 
     def parameters(self) -> dict[str, Any]:
         """Every field with its resolved value, ready for JSON."""
-        values = asdict(self.recipe)  # type: ignore[call-overload]  # every recipe is a dataclass
+        values = asdict(self.recipe)
         # A preset's 8 and the 8.0 of a flag are one value, and are to be one plan.
         whole = {name: int(value) for name, value in values.items() if type(value) is float and value.is_integer()}
         return {"name": self.name, "family": self.recipe.family, **values, **whole}
@@ -96,7 +96,7 @@ def _read(text: str, value: str, like: Any) -> Any:
 
 
 def _require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
-    allowed = {field.name for field in fields(recipe)}  # type: ignore[arg-type]  # every recipe is a dataclass
+    allowed = {field.name for field in fields(recipe)}
     if unknown := sorted(set(asked) - allowed):
         takes = ", ".join(sorted(allowed)) or "no parameters"
         raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: it takes {takes}")
@@ -111,4 +111,4 @@ def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecip
         name = BARE[name][0 if size <= 64 else 1]
     recipe = find(name)
     _require_fields(name, recipe, overrides)
-    return NamedRecipe(name=name, recipe=replace(recipe, **overrides))  # type: ignore[type-var]  # every recipe is a dataclass
+    return NamedRecipe(name=name, recipe=replace(recipe, **overrides))

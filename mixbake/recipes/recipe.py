@@ -42,8 +42,9 @@ class Lot:
 
 
 class Recipe(Protocol):
-    """A way to draw programs. Frozen fields are the paper's parameters; every one is recorded."""
+    """A way to draw programs, a dataclass. Frozen fields are the paper's parameters; every one is recorded."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     family: ClassVar[str]
     """The algorithm's name; keys the random stream, so that presets of one algorithm are paired."""
     symmetric: ClassVar[bool]

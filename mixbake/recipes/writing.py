@@ -1,8 +1,8 @@
 """Appends steps to a row of a program table, with what was drawn for them: what the kernels of all recipes share.
 
 Rule: a use of an operation, a blend or a weighted sum is one step; the first two have one entry of provenance each, in
-the order of the steps. In each function, steps is (lengths, do, sources, args, arities) of `Programs`, provenance is
-`Programs.provenance`, and what is returned is the register that the step writes.
+the order of the steps. In each function, steps is `Programs.steps`, provenance is `Programs.provenance`, and what is
+returned is the register that the step writes.
 """
 
 from typing import Any
