@@ -27,6 +27,15 @@ CLASSES = ("ash", "birch", "cedar")
 PATIENCE = 240  # seconds: a limit against hanging, never a measure
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what the processes that run tests would each compile, once, in the one that starts them."""
+    starts_others = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if _SESSION_CACHE and starts_others and not config.option.collectonly:
+        from mixbake.bake.warmup import warm_up  # noqa: PLC0415 - the cache folder must be known first
+
+        warm_up(lambda _: None)
+
+
 def pytest_unconfigure() -> None:
     """Delete the session's cache folder."""
     if _SESSION_CACHE:
