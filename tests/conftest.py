@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile what the processes that run tests would each compile, once, in the one that starts them."""
     starts_others = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if _SESSION_CACHE and starts_others and not config.option.collectonly:
-        from mixbake.bake.warmup import warm_up  # noqa: PLC0415 - the cache folder must be known first
+        from mixbake.bake.warmup import warm_up
 
         warm_up(lambda _: None)
 
