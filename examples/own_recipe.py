@@ -1,7 +1,4 @@
-"""A recipe of one's own: one or two rounds of a rotation, a vignette or a blend with a mixing picture.
-
-    mixbake build demo --recipe examples/own_recipe.py:Corners --set rounds=3
-"""
+"""Corners: one or two rounds of a rotation, a vignette, or a pixel blend with a mixing picture."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,10 +9,8 @@ from mixbake.recipes.own import Chance, Op, Program
 
 
 def darken(image: np.ndarray, strength: float) -> np.ndarray:
-    """Darker by `strength` in the corners, not at all in the centre; in integers: the same on every CPU."""
     across = np.abs(2 * np.arange(len(image)) - len(image) + 1)
-    away = across[:, None] ** 2 + across**2
-    kept = 1000 - away * round(1000 * strength) // (2 * len(image) ** 2)
+    kept = 1000 - (across[:, None] ** 2 + across**2) * round(1000 * strength) // (2 * len(image) ** 2)
     return (image * kept[:, :, None] // 1000).astype(np.uint8)
 
 
@@ -24,8 +19,6 @@ OPS = {"vignette": Op(version=1, apply=darken)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corners:
-    """rounds: most of them. strength: of the vignette, 0 to 1."""
-
     uses_pictures: ClassVar[bool] = True
 
     rounds: int = 2

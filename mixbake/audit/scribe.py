@@ -126,7 +126,7 @@ class Scribe:
         if self.plan.crop != "pad":
             _take_crops(table, there, self.plan.crop)
         if view == "mix" and isinstance(self.recipe.recipe, Unread):
-            table = _take_programs(table, there, self.recipe.recipe, self.plan.size)
+            table = _take_programs(table, there, self.recipe.recipe, self.plan)
         members = write_members(table, which, page.texts, self.plan.member_bytes)
         index = index_rows(
             table,
@@ -194,20 +194,21 @@ def _take_crops(table: Programs, there: Sequence[Lines], crop: str) -> None:
             row += 1
 
 
-def _take_programs(table: Programs, there: Sequence[Lines], recipe: Unread, size: int) -> Programs:
+def _take_programs(table: Programs, there: Sequence[Lines], recipe: Unread, plan: Plan) -> Programs:
     """A table with the programs that JSON texts state; where a text states none that can be, it has no steps."""
     found: list[Variant] = []
     for lines in there:
         for i in range(len(lines)):
             drawn = table.variant(len(found))
-            found.append(_stated_program(drawn, lines.tail(i, lines.tail_step)[3 * tar.UNIT :], recipe, size))
+            text = lines.tail(i, 3 * tar.UNIT + plan.member_bytes)[3 * tar.UNIT :]
+            found.append(_stated_program(drawn, text, recipe, plan.size))
     return programs.from_variants(found, own=recipe.own_steps)
 
 
 def _stated_program(drawn: Variant, text: bytes, recipe: Unread, size: int) -> Variant:
     """`drawn` with the program of a JSON text, within the bounds for which texts are long enough."""
     try:
-        said = from_json(text.rstrip(b"\0"))
+        said = from_json(text)
         told = {name: getattr(said, name) for name in ("layer", "ops", "levels", "blends", "steps")}
         reads = any(1 in step.src for step in said.steps)
         stated = replace(drawn, picture=drawn.picture if reads else None, **told)

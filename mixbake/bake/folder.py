@@ -75,6 +75,11 @@ class Folder:
 
     def _require_same(self, old: Plan, planned: Planned, settings: BuildSettings) -> None:
         new = planned.plan
+        if is_own(old.recipe) and not is_own(new.recipe):
+            raise UsageError(
+                f"{self.out} was baked by {old.recipe['name']}, which is not mixbake's: give its code again with "
+                "--recipe FILE.py:NAME, or bake into another OUT"
+            )
         if settings.accept_environment:
             new = replace(new, environment=old.environment)
         if lines := differences(old, new):

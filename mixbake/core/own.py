@@ -54,10 +54,16 @@ class OwnStep:
 def own_steps(variants: Iterable[Variant], known: Sequence[OwnStep]) -> tuple[OwnStep, ...]:
     """`known`, and after them what else stands in the variants, as it stands there. Raises UsageError."""
     found = {one.name: one for one in known}
-    for step in (step for variant in variants for step in variant.steps):
-        if step.do not in STEPS and step.do not in found:
-            units: tuple[Unit, ...] = tuple("int" if isinstance(value, int) else "micro" for value in step.args)
-            found[step.do] = OwnStep(name=step.do, sources=len(step.src), args=units)
+    for variant in variants:
+        for step in variant.steps:
+            if step.do not in STEPS and step.do not in found:
+                units: tuple[Unit, ...] = tuple("int" if isinstance(value, int) else "micro" for value in step.args)
+                found[step.do] = OwnStep(name=step.do, sources=len(step.src), args=units)
+        # Of a program that was cut short the lists still tell of every use.
+        for names, sources in ((variant.ops, 1), (variant.blends, 2)):
+            for name in names:
+                if OWN_NAME.fullmatch(name) and name not in found:
+                    found[name] = OwnStep(name=name, sources=sources, args=())
     if len(found) > MOST_OWN:
         raise UsageError(f"{len(found)} steps of one's own: at most {MOST_OWN}")
     return tuple(found.values())

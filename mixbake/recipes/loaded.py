@@ -32,8 +32,8 @@ from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
 
 GROUP = "mixbake.recipes"
 """Of entry points."""
-LIMITS = Most(steps=64, ops=64, blends=64, arguments=256)
-"""Of any recipe's `most`."""
+LIMITS = Most(steps=32, ops=32, blends=32, arguments=128)
+"""Of any recipe's `most`: who reads indexes takes longer programs for forged."""
 STORED_NAME = re.compile(r"own:[A-Za-z0-9_.-]{1,64}")
 """What plans and metadata call a recipe of one's own."""
 _TAKEN = ("name", "family", "own")
@@ -300,8 +300,7 @@ class OwnRecipe:
 
     def with_parameters(self, values: Mapping[str, Any]) -> "OwnRecipe":
         """The same with some fields replaced. Raises UsageError for another kind of value, RecipeFailed."""
-        for name, value in values.items():
-            _require_like(name, value, getattr(self.drawing, name))
+        values = {name: _like(name, value, getattr(self.drawing, name)) for name, value in values.items()}
         given = ", ".join(f"{name}={value!r}" for name, value in values.items())
         return replace(
             self, drawing=called(self.code, given or "its defaults", partial(replace, self.drawing, **values))
@@ -380,12 +379,13 @@ class OwnRecipe:
         program.write(table, row, self.most, pictures=self.uses_pictures, returned=returned)
 
 
-def _require_like(name: str, value: Any, default: Any) -> None:
-    """Raise UsageError unless a value is of the kind of its default; a whole number does for a decimal."""
-    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    values, likes = (one if isinstance(one, tuple) else (one,) for one in (value, default))
-    like = type(likes[0])
-    if isinstance(value, tuple) != isinstance(default, tuple) or not all(
-        type(one) is like or (like is float and type(one) is int) for one in values
-    ):
-        raise UsageError(f"{name} {value!r} is not {kinds[like]}, as its default {default!r} is")
+def _like(name: str, value: Any, default: Any) -> Any:
+    """A value of the kind of its default; a whole number does for a decimal. Raises UsageError for any other."""
+    if isinstance(value, tuple) and isinstance(default, tuple) and value:
+        return tuple(_like(name, one, default[0]) for one in value)
+    # Flags of the command line give 3.0 where 3 is meant.
+    exact = int(value) if type(value) is float and type(default) is int and value.is_integer() else value
+    if type(exact) is type(default) or (type(default) is float and type(exact) is int):
+        return exact
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
+    raise UsageError(f"{name} {value!r} is not {kinds[type(default)]}, as its default {default!r} is")
