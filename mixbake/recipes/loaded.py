@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from mixbake.core.ops import OPS, OWN, OWN_NAME, STEPS
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
+from mixbake.core.render import check_steps
 from mixbake.core.variant import Number
-from mixbake.errors import PlanDiffers, RecipeFailed, UsageError
+from mixbake.errors import MixbakeError, PlanDiffers, RecipeFailed, UsageError
 from mixbake.recipes.laws import Laws
 from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
 
@@ -75,17 +76,15 @@ def called(code: Code, what: str, call: Callable[[], T]) -> T:
     """What a call of somebody's own code returns. Raises RecipeFailed with its file and line for what that raises."""
     try:
         return call()
-    except UsageError as error:
-        # What a recipe checks of its own parameters is said already.
-        if not isinstance(error, RecipeFailed) and what.startswith("draw of"):
-            raise RecipeFailed(_told(code, what, error)) from error
+    except RecipeFailed:
         raise
     except (Exception, SystemExit) as error:
         raise RecipeFailed(_told(code, what, error)) from error
 
 
 def _told(code: Code, what: str, error: BaseException) -> str:
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    kind = "" if isinstance(error, MixbakeError) else type(error).__name__
+    said = ": ".join(part for part in (kind, str(error)) if part)
     if isinstance(error, SyntaxError):
         return f"{code.file}, line {error.lineno}: {error.msg} ({what}): {_ADVICE}"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == code.file]
@@ -165,7 +164,8 @@ def _load_file(spec: str, *, fresh: bool) -> tuple[Code, ModuleType]:
 
 
 def _load_offered(spec: str) -> tuple[Code, ModuleType]:
-    point = offered()[spec]
+    if (point := offered().get(spec)) is None:
+        raise UsageError(f"--recipe {spec}: no installed distribution offers that: install it, or name FILE.py:NAME")
     code = Code(spec=spec, file=point.module, sha256="", name=point.attr, distribution="")
     module = called(code, f"importing the recipe {spec}", lambda: sys.modules[point.module] if point.load() else None)
     file = getattr(module, "__file__", None)
@@ -373,6 +373,7 @@ class OwnRecipe:
             program, rng = Program(size, numbered), Chance(key, *place)
             what = f"draw of variant {place[0]:08d}-{place[1]:04d}"
             called(self.code, what, partial(self._write, program, rng, table, row))
+        called(self.code, f"programs of {self.code.name}", partial(check_steps, table, size))
 
     def _write(self, program: Program, rng: Chance, table: Programs, row: int) -> None:
         returned = self.drawing.draw(rng, program)

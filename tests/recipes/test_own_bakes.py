@@ -196,7 +196,9 @@ def test_a_network_is_trained_on_it(mixbake: Run, baked: Path, tmp_path: Path) -
     from mixbake.stream import ShardLoader
 
     assert sum(len(batch) for batch in ShardLoader(baked, batch_size=50)) == 450
-    done = mixbake("train", baked, "--out", tmp_path / "run", "--epochs", "1", "--model", "wrn10_1", "--batch-size", "50")
+    done = mixbake(
+        "train", baked, "--out", tmp_path / "run", "--epochs", "1", "--model", "wrn10_1", "--batch-size", "50"
+    )
     assert done.code == 0, done.err
 
 
