@@ -23,8 +23,8 @@ from mixbake.data.listing import Source
 from mixbake.data.pictures import open_pictures
 from mixbake.data.sources import open_source
 from mixbake.errors import MissingExtra, MixbakeError, UsageError
-from mixbake.recipes.presets import resolve
 from mixbake.recipes.recipe import Lot, draw
+from mixbake.recipes.recorded import Unread, recorded
 from mixbake.storage import codecs
 from mixbake.storage.opened import Bake
 from mixbake.storage.plan import spell_worth
@@ -187,9 +187,9 @@ class _Augment:
         plan = bake.plan
         manifest = read_json(path / "manifest.json")
         self._plan = plan
-        fields = {field: value for field, value in plan.recipe.items() if field not in ("name", "family")}
-        parameters = {field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()}
-        self._recipe = resolve(plan.recipe["name"], size=plan.size, overrides=parameters)
+        self._recipe = recorded(plan.recipe, size=plan.size)
+        if isinstance(self._recipe.recipe, Unread):
+            raise UsageError(f"{self._recipe.name} is not mixbake's recipe, and what a bake names is not run")
         self._source, self._entries = self._opened(source or manifest["given"]["source"], bake)
         mixing = bake.finished.mixing_files
         self._pictures = render.NO_PICTURES

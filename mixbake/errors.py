@@ -2,7 +2,8 @@
 
     MixbakeError          1   a bug unless a subclass says otherwise
     ├── UsageError        2   the command or a value in it is wrong
-    │   └── MissingExtra  2   an optional dependency is not installed
+    │   ├── MissingExtra  2   an optional dependency is not installed
+    │   └── RecipeFailed  2   code of a recipe of one's own failed
     ├── TooManySkipped    3   more unreadable images than --max-skip allows
     ├── Locked            4   another process works in the same folder
     ├── PlanDiffers       5   the plan, the source or the environment is not the one that was baked
@@ -37,6 +38,10 @@ class MissingExtra(UsageError):
 
     def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
         return type(self), (self.package, self.extra)
+
+
+class RecipeFailed(UsageError):
+    """Code of a recipe of one's own raised something, or gave what cannot be used; the message names file and line."""
 
 
 class TooManySkipped(MixbakeError):

@@ -35,7 +35,7 @@ class Audited:
         self.path = Path(path)
         self.bake = Bake.open(LocalShelf(self.path))
         self.catalog = Catalog(self.bake)
-        self._replayers: dict[tuple[str | None, str | None], Replayer] = {}
+        self._replayers: dict[tuple[str | None, str | None, str | None], Replayer] = {}
 
     def info(self) -> Contents:
         """What the bake holds, counted. Raises Damage naming an index that cannot be used."""
@@ -84,31 +84,41 @@ class Audited:
         rows = np.array([self._row(key)], np.int64)
         return next(read_records(self.catalog, rows)).pixels
 
-    def replay(self, key: str, source: str | None = None, mixing_set: str | None = None) -> "Replay":
+    def replay(
+        self, key: str, source: str | None = None, mixing_set: str | None = None, recipe: str | None = None
+    ) -> "Replay":
         """A variant made again: `.equal`, `.stored`, `.rendered`, `.variant` and more, see `audit.replay.Replay`.
 
         key: as for `picture`. source: where its image is, by default where the build found it. mixing_set: pictures
-        to prepare anew instead of the bake's own. A difference is no error: see `.good` and `require_equal()`. Raises
-        UsageError for an unknown key, PlanDiffers for another source or mixing set, Damage for what is no whole record.
+        to prepare anew instead of the bake's own. recipe: the code of a recipe of one's own, FILE.py:NAME. A difference
+        is no error: see `.good` and `require_equal()`. Raises UsageError for an unknown key, PlanDiffers for another
+        source, mixing set or code, Damage for what is no whole record.
         """
         from mixbake.audit.replay import Replayer  # noqa: PLC0415 - brings renderers, which rows do without
 
-        given = source, mixing_set
+        given = source, mixing_set, recipe
         if given not in self._replayers:
-            self._replayers[given] = Replayer(self.bake, self.path, source=source, mixing_set=mixing_set)
+            self._replayers[given] = Replayer(self.bake, self.path, source=source, mixing_set=mixing_set, recipe=recipe)
         replayer = self._replayers[given]
         return replayer.replay(*replayer.find(key))
 
     def verify(
-        self, *, full: bool = False, decode: bool = False, replay: int = 0, source: str | None = None
+        self,
+        *,
+        full: bool = False,
+        decode: bool = False,
+        replay: int = 0,
+        source: str | None = None,
+        recipe: str | None = None,
     ) -> "Verified":
         """What `mixbake verify` finds: `.intact`, `.faults`, ... of `audit.faults.Verified`; damage is not raised.
 
         full: every byte; decode: every picture, too; replay: variants to render again; source: images to compare.
+        recipe: as for `replay`.
         """
         from mixbake.audit.verify import Checks, verify  # noqa: PLC0415 - as above
 
-        return verify(self.path, Checks(full=full, decode=decode, replay=replay, source=source))
+        return verify(self.path, Checks(full=full, decode=decode, replay=replay, source=source, recipe=recipe))
 
     def compare(self, other: "Audited", *, seed: int = 0) -> "Comparison":
         """In what this bake, a, and another one, b, differ: an `audit.compare.Comparison`. seed: of its sample."""

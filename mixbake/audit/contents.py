@@ -143,7 +143,9 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     """What each line is about, and its items."""
     plan, one, recipe = contents.plan, contents.per_class, contents.plan["recipe"]
     yield "bake", [contents.path]
-    yield "recipe", [str(recipe["name"]), *_pairs(recipe, without=("name", "family"))]
+    yield "recipe", [str(recipe["name"]), *_pairs(recipe, without=("name", "family", "own"))]
+    if code := spell_code(recipe):
+        yield "code", code
     yield "source", [str(contents.given.get("source", "not recorded"))]
     quality = f" {plan['quality']}" if plan["quality"] else ""
     shape = [f"{plan['size']} px", f"{plan['codec']}{quality}", f"crop {plan['crop']}", f"views {plan['views']}"]
@@ -163,6 +165,19 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     yield "made with", _pairs(contents.built_with, without=("libraries",)) or ["not recorded"]
     yield "files", _completeness(contents)
     yield "bake digest", [contents.digest]
+
+
+def spell_code(recipe: Mapping[str, Any]) -> list[str]:
+    """What a plan records of the code of a recipe of one's own; nothing for mixbake's recipes."""
+    if not isinstance(own := recipe.get("own"), Mapping):
+        return []
+    steps = {**_entries(own.get("ops")), **_entries(own.get("blends"))}
+    versions = [f"{name} version {_entries(told).get('version')}" for name, told in steps.items()]
+    return [f"{own.get('distribution') or 'a file'}, sha256 {own.get('sha256')}", *versions]
+
+
+def _entries(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _pairs(values: Mapping[str, Any], *, without: Sequence[str] = ()) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixbake import __version__
-from mixbake.audit.contents import Contents, Share
+from mixbake.audit.contents import Contents, Share, spell_code
 from mixbake.audit.faults import plain
 from mixbake.audit.gallery import EXACT
 from mixbake.audit.markup import Html, facts, listed, script_data, table, tag, text, together
@@ -32,6 +32,10 @@ MOST_FAULTS = 500
 PASSED, FAILED, OPEN, CALM = "passed", "FAILED", "not tested", "nothing stands out"
 _UNDONE = "Could not be done: the summary says why."
 _NO_TESTS = "This recipe leaves nothing to chance that could be tested."
+_UNSTATED = (
+    "The recipe is one's own and states no laws of its draws: only crops, flips and mixing pictures were tested, not "
+    "what it drew itself."
+)
 SECTIONS = {
     "integrity": "Integrity",
     "distribution": "Distribution",
@@ -242,6 +246,8 @@ def _distribution(report: Report) -> Html:
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
         f"together are wrong about an honest bake about once in {1 / ALPHA:,.0f} (Holm's correction)."
     )
+    if not any(test.name == "steps" for test in report.tests):
+        words += f" {_UNSTATED}"
     head = "Test", "Verdict", "Kind", "n", "Statistic", "Freedom", "p"
     overview = table(head, map(_test_row, report.tests), caption="Tests against the recipe", numbers=4)
     details = [
@@ -330,11 +336,13 @@ def _plan(report: Report) -> Html:
     if contents is None:
         return tag("p", _UNDONE)
     plan, given = contents.plan, contents.given
-    recipe = {name: value for name, value in plan["recipe"].items() if name != "name"}
+    recipe = {name: value for name, value in plan["recipe"].items() if name not in ("name", "own")}
+    code = spell_code(plan["recipe"])
     pairs: list[tuple[str, object]] = [
         ("Bake digest", tag("code", contents.digest)),
         ("Plan digest", tag("code", contents.plan_digest)),
         ("Recipe", together([tag("b", plan["recipe"]["name"]), ": ", _spelled(recipe)])),
+        *([("Code of the recipe", ", ".join(map(plain, code)))] if code else []),
         ("Source, as given", given.get("source", "not recorded")),
         ("Source digest", tag("code", plan["source"])),
         ("Mixing set, as given", given.get("mixing_set", "not recorded") if contents.mixing else "none"),

@@ -66,10 +66,28 @@ class Question:
     seen: Ints
 
 
-def ask(catalog: Catalog, draws: Draws, laws: Laws, progress: Progress) -> Iterator[Question]:
-    """All questions about a bake, in the order of a report. Raises Damage, StorageError."""
+def ask(
+    catalog: Catalog, draws: Draws, laws: Laws | None, progress: Progress, *, mirrored_pictures: bool
+) -> Iterator[Question]:
+    """All questions about a bake, in the order of a report. Raises Damage, StorageError.
+
+    laws: None asks nothing about programs. mirrored_pictures: see `Recipe`.
+    """
     plan, variants = catalog.bake.plan, draws.variants
     mixes = _in_order(variants, ~variants.clean)
+    if laws is not None:
+        yield from _about_drawn(draws, mixes, laws)
+    yield from _about_flips(variants, mixes, plan)
+    if plan.pictures:
+        yield from _about_pictures(variants, mixes, plan, HALF if mirrored_pictures else NEVER)
+    if plan.views != "mix":
+        yield Question(name="clean crops", law=_ALWAYS, seen=_coded(is_bare(draws)[variants.clean]))
+    yield from _about_windows(catalog, variants.row[mixes[_firsts(variants, mixes)]], progress)
+
+
+def _about_drawn(draws: Draws, mixes: Ints, laws: Laws) -> Iterator[Question]:
+    """What the recipe draws itself."""
+    variants = draws.variants
     yield from _about_programs(variants, mixes, laws)
     if laws.ops is not None:
         yield from _about_ops(draws, mixes, laws.ops)
@@ -83,12 +101,6 @@ def ask(catalog: Catalog, draws: Draws, laws: Laws, progress: Progress) -> Itera
     if any(use.signed for use in laws.uses):
         yield _about_two_signs(draws, laws.uses)
     yield Question(name="steps", law=_ALWAYS, seen=_coded(as_stated(draws, laws)[mixes]))
-    yield from _about_flips(variants, mixes, plan)
-    if plan.pictures:
-        yield from _about_pictures(variants, mixes, plan, HALF if laws.mirrored_pictures else NEVER)
-    if plan.views != "mix":
-        yield Question(name="clean crops", law=_ALWAYS, seen=_coded(is_bare(draws)[variants.clean]))
-    yield from _about_windows(catalog, variants.row[mixes[_firsts(variants, mixes)]], progress)
 
 
 # ── programs ──────────────────────────────────────────────────────────────────────────────────────

@@ -26,12 +26,16 @@ from mixbake.audit.faults import plain
 from mixbake.audit.images import Images, open_images, recorded_source
 from mixbake.audit.promises import open_table
 from mixbake.audit.schema import read_strictly, violations
-from mixbake.audit.scribe import describe_header, recipe_of
+from mixbake.audit.scribe import describe_header
 from mixbake.core import render
 from mixbake.core.jit import cache_root
+from mixbake.core.own import OwnStep
 from mixbake.core.variant import Variant, from_json, schema
 from mixbake.data.pictures import PictureSet, open_pictures, prepare
-from mixbake.errors import Damage, MixingDiffers, PlanDiffers, StorageError, UsageError
+from mixbake.errors import Damage, MixingDiffers, PlanDiffers, RecipeFailed, StorageError, UsageError
+from mixbake.recipes.presets import NamedRecipe
+from mixbake.recipes.recipe import Extended
+from mixbake.recipes.recorded import given_again
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
 from mixbake.storage.environment import environment_id
@@ -55,9 +59,10 @@ class Replay:
     """A variant made again.
 
     shard: its tar. document: its JSON. image: the source image, uint8 H×W×3; fitted: as crops are cut from it.
-    picture: the prepared mixing picture, uint8 h×w×c, or None, and its name. stored, rendered: uint8 S×S×3.
-    equal: whether stored is what rendered becomes in the codec. same_environment: whether the library versions are
-    the bake's. difference: greatest of a channel; psnr: in dB, both of stored to rendered.
+    picture: the prepared mixing picture, uint8 h×w×c, or None, and its name. own: steps that are not mixbake's.
+    stored, rendered: uint8 S×S×3. equal: whether stored is what rendered becomes in the codec. same_environment:
+    whether the library versions are the bake's. difference: greatest of a channel; psnr: in dB, both of stored to
+    rendered.
     """
 
     shard: str
@@ -69,6 +74,7 @@ class Replay:
     fitted: Bytes
     picture: Bytes | None
     picture_name: str
+    own: tuple[OwnStep, ...]
     stored: Bytes
     rendered: Bytes
     equal: bool
@@ -122,12 +128,23 @@ class Replayer:
     """Makes variants of one bake again; opens source and mixing pictures once.
 
     bake: opened. out: its folder. source: spec of the source, by default the one that the build was given.
-    mixing_set: spec of a mixing set to prepare anew instead of the bake's own file.
+    mixing_set: spec of a mixing set to prepare anew instead of the bake's own file. recipe: the code of a recipe of
+    one's own, as `--recipe` names it. Raises what `recipes.recorded.given_again` does.
     """
 
-    def __init__(self, bake: Bake, out: Path, *, source: str | None = None, mixing_set: str | None = None) -> None:
+    def __init__(
+        self,
+        bake: Bake,
+        out: Path,
+        *,
+        source: str | None = None,
+        mixing_set: str | None = None,
+        recipe: str | None = None,
+    ) -> None:
         self._bake, self._out, self._mixing_set = bake, out, mixing_set
         self._source_spec = source
+        self.recipe: NamedRecipe = given_again(bake.plan.recipe, recipe, size=bake.plan.size)
+        self._own = self.recipe.recipe.own_steps if isinstance(self.recipe.recipe, Extended) else ()
         self._environments: dict[str, bool] = {}
         self._last: tuple[str, Any] | None = None
 
@@ -157,7 +174,9 @@ class Replayer:
         fitted = render.fitted(image, crop_kind=plan.crop, size=plan.size)
         picture, name = self.picture(variant)
         try:
-            rendered = render.render(variant, fitted, picture, size=plan.size)
+            rendered = render.render(variant, fitted, picture, size=plan.size, own=self._own)
+        except RecipeFailed:
+            raise
         except _UNSOUND as error:
             raise Damage(f"{shard.name}, {key}: its program cannot be rendered ({error})") from error
         again = codecs.decode_stored(codecs.CODECS[plan.codec].encode(rendered, plan.quality), plan.codec)
@@ -173,6 +192,7 @@ class Replayer:
             fitted=fitted,
             picture=picture,
             picture_name=name,
+            own=self._own,
             stored=stored,
             rendered=rendered,
             equal=bool(np.array_equal(stored, again)),
@@ -287,7 +307,7 @@ class Replayer:
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
         if self._mixing_set is not None:
-            gray = recipe_of(plan).recipe.gray_pictures
+            gray = self.recipe.recipe.gray_pictures
             try:
                 found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
             except (UsageError, PlanDiffers) as error:

@@ -40,12 +40,13 @@ MOST_ALIKE, OF_EACH = 12, 4
 class Asked:
     """What an audit is asked for. source, mixing_set: their specs, or None for what the bake says of itself.
 
-    against: a folder of test pictures to look for. full: every byte. sample: variants in the gallery. most: signals
-    that can fail the bake, and how much of each is allowed.
+    recipe: the code of a recipe of one's own. against: a folder of test pictures to look for. full: every byte.
+    sample: variants in the gallery. most: signals that can fail the bake, and how much of each is allowed.
     """
 
     source: str | None = None
     mixing_set: str | None = None
+    recipe: str | None = None
     against: Path | None = None
     full: bool = False
     sample: int = GALLERY
@@ -228,7 +229,9 @@ def audit(shards: Path, asked: Asked, *, progress: Progress = lambda _what, _don
     close_ups: dict[str, Exhibit] | None = None
     if show is not None:
         contents = attempt("contents", show.audited.info)
-        tests = attempt("distribution", lambda: run_tests(show.audited.catalog, progress=progress))
+        tests = attempt(
+            "distribution", lambda: run_tests(show.audited.catalog, recipe=show.replayer.recipe, progress=progress)
+        )
         signals = attempt("signals", lambda: _signals(show.audited, asked, progress))
         gallery = attempt("gallery", lambda: show.rows(_chosen(show.audited, asked)))
         close_ups = attempt("close-ups", lambda: show.keys(_named(signals)))
@@ -264,7 +267,9 @@ class _Showing:
 
 def _replayer(audited: Audited, asked: Asked) -> Replayer:
     """What makes variants again. Raises MixingDiffers when the mixing set that was asked for is not the bake's."""
-    replayer = Replayer(audited.bake, audited.path, source=asked.source, mixing_set=asked.mixing_set)
+    replayer = Replayer(
+        audited.bake, audited.path, source=asked.source, mixing_set=asked.mixing_set, recipe=asked.recipe
+    )
     if asked.mixing_set is not None:
         # Of damage, every part tells what it cannot do.
         with suppress(Damage):

@@ -4,6 +4,7 @@ Rule: types are exact, as JSON's are: true is no integer.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def violations(value: Any, schema: Mapping[str, Any], place: str = "it") -> Iter
         return
     if "const" in schema and (type(value), value) != (type(schema["const"]), schema["const"]):
         yield f"{place} is not {schema['const']!r}"
+    if "pattern" in schema and type(value) is str and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
+        yield f"{place} is not written as {schema['pattern']}"
     if "enum" in schema and value not in schema["enum"]:
         yield f"{place} is none of {', '.join(map(str, schema['enum']))}"
     kinds = schema.get("type", [])

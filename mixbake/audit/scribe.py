@@ -2,13 +2,14 @@
 
 The plan's recipe, seed and source draw every program again: so the JSON, label and headers of a sample, and its row
 of the index, are known without the sample. Only the picture is not, and the crop's window where it depends on the
-size of the source image: that is taken from the JSON, and a replay proves it.
+size of the source image: that is taken from the JSON, and a replay proves it. So are programs of a recipe of one's
+own that is not at hand.
 Rule: nothing a record says leads anywhere; it is compared, then described.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 from mixbake.audit.alike import blank_headers, find_odd, find_odd_texts
 from mixbake.audit.promises import Images
 from mixbake.audit.schema import read_strictly, violations
-from mixbake.core import render
+from mixbake.core import programs, render
 from mixbake.core.members import Labels, Members, member_length, write_members
-from mixbake.core.programs import Programs
-from mixbake.core.variant import CROP_CODES, SCHEMA_VERSION, schema
+from mixbake.core.own import RANGES
+from mixbake.core.programs import Programs, used_by
+from mixbake.core.variant import CROP_CODES, SCHEMA_VERSION, Variant, from_json, schema
 from mixbake.errors import Damage, UsageError
-from mixbake.recipes.presets import RECIPES, NamedRecipe, resolve
+from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recipe import Lot, draw
+from mixbake.recipes.recorded import Unread, recorded
 from mixbake.storage import tar
 from mixbake.storage.index import Rows, index_rows
 from mixbake.storage.plan import Plan
@@ -34,6 +37,8 @@ _CROP = re.compile(
     rb'"crop":\{"height":([0-9]{1,5}),"kind":"[a-z]+","left":([0-9]{1,5}),"top":([0-9]{1,5}),"width":([0-9]{1,5})\}'
 )
 """Five digits: a source image's side is at most 65,535, and the JSON's length is reckoned for that."""
+_NO_PROGRAM = (UsageError, KeyError, TypeError, ValueError, OverflowError, IndexError, RecursionError)
+"""What a JSON text raises that is no variant's."""
 _KINDS = {b"1": "a hard link", b"2": "a link", b"3": "a device", b"4": "a device", b"5": "a folder", b"6": "a pipe"}
 
 
@@ -120,6 +125,8 @@ class Scribe:
         table = self._drawn(view, page.images[which], np.array(numbers, np.int64)[of])
         if self.plan.crop != "pad":
             _take_crops(table, there, self.plan.crop)
+        if view == "mix" and isinstance(self.recipe.recipe, Unread):
+            table = _take_programs(table, there, self.recipe.recipe, self.plan)
         members = write_members(table, which, page.texts, self.plan.member_bytes)
         index = index_rows(
             table,
@@ -151,9 +158,14 @@ class Scribe:
         return draw(self.recipe.recipe, lot, name=self.recipe.name)
 
 
-def scribe_of(plan: Plan, images: Images, shapes: NDArray[np.int32] | None) -> Scribe:
-    """shapes: of the bake's mixing pictures, or None. Raises Damage when the plan is none that mixbake makes."""
-    recipe = recipe_of(plan)
+def scribe_of(
+    plan: Plan, images: Images, shapes: NDArray[np.int32] | None, recipe: NamedRecipe | None = None
+) -> Scribe:
+    """shapes: of the bake's mixing pictures, or None. recipe: if it is one's own and at hand.
+
+    Raises Damage when the plan is none that mixbake makes.
+    """
+    recipe = recipe or recorded(plan.recipe, size=plan.size)
     if plan.schema != SCHEMA_VERSION:
         raise Damage(f"its pixels are of schema {plan.schema}, this version's {SCHEMA_VERSION}: use that version")
     if plan.crop not in CROP_CODES:
@@ -171,22 +183,6 @@ def scribe_of(plan: Plan, images: Images, shapes: NDArray[np.int32] | None) -> S
     return Scribe(plan=plan, recipe=recipe, images=images, shapes=shapes)
 
 
-def recipe_of(plan: Plan) -> NamedRecipe:
-    """The recipe that a plan names, with its parameters. Raises Damage when there is none such."""
-    stored = plan.recipe
-    fields = {name: value for name, value in stored.items() if name not in ("name", "family")}
-    overrides = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    try:
-        if stored["name"] not in RECIPES:
-            raise UsageError(f"unknown recipe {stored['name']!r:.60}")  # noqa: TRY301 - a bare name stands for two
-        named = resolve(stored["name"], size=plan.size, overrides=overrides)
-    except (UsageError, TypeError, ValueError, KeyError) as error:
-        raise Damage(f"its recipe cannot be drawn by this version of mixbake ({error})") from error
-    if {**stored, **overrides} != named.parameters():
-        raise Damage("its recipe lacks parameters of this version of mixbake: use the version that baked it")
-    return named
-
-
 def _take_crops(table: Programs, there: Sequence[Lines], crop: str) -> None:
     """Put the windows that JSON texts state into a table; a text without one keeps what was drawn, and differs."""
     row = 0
@@ -196,6 +192,35 @@ def _take_crops(table: Programs, there: Sequence[Lines], crop: str) -> None:
                 height, left, top, width = map(int, found.groups())
                 table.crops[row] = CROP_CODES[crop], left, top, width, height
             row += 1
+
+
+def _take_programs(table: Programs, there: Sequence[Lines], recipe: Unread, plan: Plan) -> Programs:
+    """A table with the programs that JSON texts state; where a text states none that can be, it has no steps."""
+    found: list[Variant] = []
+    for lines in there:
+        for i in range(len(lines)):
+            drawn = table.variant(len(found))
+            text = lines.tail(i, 3 * tar.UNIT + plan.member_bytes)[3 * tar.UNIT :]
+            found.append(_stated_program(drawn, text, recipe, plan.size))
+    return programs.from_variants(found, own=recipe.own_steps)
+
+
+def _stated_program(drawn: Variant, text: bytes, recipe: Unread, size: int) -> Variant:
+    """`drawn` with the program of a JSON text, within the bounds for which texts are long enough."""
+    try:
+        said = from_json(text)
+        told = {name: getattr(said, name) for name in ("layer", "ops", "levels", "blends", "steps")}
+        reads = any(1 in step.src for step in said.steps)
+        stated = replace(drawn, picture=drawn.picture if reads else None, **told)
+        row = programs.from_variants([stated], own=recipe.own_steps)
+        render.check_steps(row, size)
+        good = len(row.own) == len(recipe.own_steps) and len(said.ops) == len(said.levels)
+        good &= bool(np.abs(row.levels).max() <= RANGES["micro"][1])
+        if good and recipe.most.holds(used_by(said)):
+            return stated
+    except _NO_PROGRAM:
+        pass
+    return replace(drawn, picture=None)
 
 
 # ── what is there instead ─────────────────────────────────────────────────────────────────────────

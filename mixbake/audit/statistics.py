@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.draws import read_draws
 from mixbake.audit.questions import Question, ask
-from mixbake.audit.scribe import recipe_of
-from mixbake.recipes.laws import Categorical, Numbers
+from mixbake.recipes.laws import Categorical, Laws, Numbers
+from mixbake.recipes.loaded import OwnRecipe
+from mixbake.recipes.presets import NamedRecipe
+from mixbake.recipes.recorded import Unread, recorded
 from mixbake.recipes.stated import LAWS
 
 ALPHA = 1e-3
@@ -67,9 +69,23 @@ class Test:
     cells: tuple[Cell, ...]
 
 
-def run_tests(catalog: Catalog, *, progress: Callable[[str, int, int], None] | None = None) -> tuple[Test, ...]:
+def laws_of(named: NamedRecipe, size: int) -> Laws | None:
+    """The laws of a recipe's draws in images of that size; None where one's own states none, or is not at hand."""
+    recipe = named.recipe
+    if isinstance(recipe, Unread):
+        return None
+    return recipe.laws(size) if isinstance(recipe, OwnRecipe) else LAWS[recipe.family](recipe, size)
+
+
+def run_tests(
+    catalog: Catalog,
+    *,
+    recipe: NamedRecipe | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Test, ...]:
     """Every test that the bake's recipe allows, in the order of a report.
 
+    recipe: if it is one's own and at hand; without laws, crops, flips and pictures are tested, not programs.
     progress: called with what is being done, how much of it is done, and how much there is. Raises Damage naming an
     index, a shard or the mixing pictures, StorageError.
     """
@@ -77,8 +93,9 @@ def run_tests(catalog: Catalog, *, progress: Callable[[str, int, int], None] | N
     plan = catalog.bake.plan
     if not len(catalog):
         return ()
-    recipe = recipe_of(plan).recipe
-    questions = [*ask(catalog, read_draws(catalog, say), LAWS[recipe.family](recipe, plan.size), say)]
+    named = recipe or recorded(plan.recipe, size=plan.size)
+    laws, mirrored = laws_of(named, plan.size), named.recipe.mirrored_pictures
+    questions = [*ask(catalog, read_draws(catalog, say), laws, say, mirrored_pictures=mirrored)]
     return corrected([compare(question) for question in questions if len(question.seen)])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mixbake.audit.replay import Bytes, Replay
 from mixbake.bake.sheet import Cell, Row, draw_sheet
 from mixbake.core import render
-from mixbake.core.ops import STEPS
+from mixbake.core.own import sources_of
 from mixbake.core.variant import Crop, Number, Step, Variant
 
 _COLUMNS = 9
@@ -45,7 +45,7 @@ def replayed_cells(replay: Replay) -> Iterator[Cell]:
     def after(steps: int) -> Bytes:
         """The register that a program has written last after so many steps."""
         begun = replace(variant, steps=variant.steps[:steps])
-        return render.render(begun, replay.fitted, replay.picture, size=replay.plan.size)
+        return render.render(begun, replay.fitted, replay.picture, size=replay.plan.size, own=replay.own)
 
     picture = None if replay.picture is None else window_of(variant, replay.picture, size=replay.plan.size)
     yield from _program_cells(variant, after, picture, replay.picture_name)
@@ -103,15 +103,15 @@ def _names(variant: Variant) -> list[tuple[str, str]]:
     """Of each step its operation and level, or its blend; the step's own name where the lists do not tell."""
     ops = iter(list(zip(variant.ops, variant.levels, strict=True)))
     blends = iter(variant.blends)
-    single = sum(STEPS[step.do].sources == 1 for step in variant.steps)
-    double = sum(STEPS[step.do].sources == 2 for step in variant.steps)
+    single = sum(sources_of(step) == 1 for step in variant.steps)
+    double = sum(sources_of(step) == 2 for step in variant.steps)
     if (single, double) != (len(variant.ops), len(variant.blends)):
         return [(step.do, "") for step in variant.steps]
     return [_name(step, ops, blends) for step in variant.steps]
 
 
 def _name(step: Step, ops: Iterator[tuple[str, Number]], blends: Iterator[str]) -> tuple[str, str]:
-    sources = STEPS[step.do].sources
+    sources = sources_of(step)
     if sources == 1:
         return _operation(*next(ops))
     return next(blends) if sources == 2 else step.do, ""

@@ -28,6 +28,8 @@ from mixbake.core import rng
 from mixbake.data.listing import sha256_of
 from mixbake.data.pictures import PictureSet, open_pictures
 from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
+from mixbake.recipes.presets import NamedRecipe
+from mixbake.recipes.recorded import given_again
 from mixbake.storage.lock import NAME as LOCK_NAME
 from mixbake.storage.opened import Bake
 from mixbake.storage.plan import mixing_path, source_digest
@@ -45,12 +47,16 @@ _OWN = re.compile(r"(manifest|bake)\.json|README\.md|images\.parquet|logs/.*|(.*
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """What `verify` is asked for. replay: how many variants; source: its spec, or None; digest: hex, or ""."""
+    """What `verify` is asked for. replay: how many variants; source: its spec, or None; digest: hex, or "".
+
+    recipe: the code of a recipe of one's own: what a replay needs, and what draws every program again.
+    """
 
     full: bool = False
     decode: bool = False
     replay: int = 0
     source: str | None = None
+    recipe: str | None = None
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -72,7 +78,9 @@ def verify(out: Path, checks: Checks, *, progress: Progress = lambda _what, _don
     differing: list[str] = []
     if promises.finished is not None and checks.digest and promises.finished.digest != checks.digest:
         faults.add("bake.json", f"the bake digest is {promises.finished.digest}, not {checks.digest}")
-    tally = look(promises, full=checks.full or checks.decode, decode=checks.decode, progress=progress)
+    recipe = _given_recipe(promises, checks)
+    full = checks.full or checks.decode
+    tally = look(promises, full=full, decode=checks.decode, recipe=recipe, progress=progress)
     replayed = compared = 0
     if checks.source is not None:
         compared = _compare_source(promises, checks.source, differing, progress)
@@ -81,7 +89,7 @@ def verify(out: Path, checks: Checks, *, progress: Progress = lambda _what, _don
     return Verified(
         path=str(out),
         digest=promises.finished.digest if promises.finished else None,
-        level="full" if checks.full or checks.decode else "quick",
+        level="full" if full else "quick",
         epochs_worth=promises.epochs,
         files=len(list(promises.files())),
         bytes=sum(size for _, size in promises.files()),
@@ -104,7 +112,16 @@ def damaged_files(out: Path, *, progress: Progress = lambda _what, _done, _total
     return sorted(faults.files())
 
 
-def look(promises: Promises, *, full: bool, decode: bool, progress: Progress) -> Tally:
+def _given_recipe(promises: Promises, checks: Checks) -> NamedRecipe | None:
+    """A recipe of one's own, where its code is given. Raises as `recipes.recorded.given_again`."""
+    if promises.plan is None or checks.recipe is None:
+        return None
+    return given_again(promises.plan.recipe, checks.recipe, size=promises.plan.size)
+
+
+def look(
+    promises: Promises, *, full: bool, decode: bool, recipe: NamedRecipe | None = None, progress: Progress
+) -> Tally:
     """Note what is wrong with sizes, mixing pictures and lengths, and with `full` with every byte."""
     absent = _wrong_sizes(promises)
     pictures = find_pictures(promises, full=full)
@@ -112,7 +129,7 @@ def look(promises: Promises, *, full: bool, decode: bool, progress: Progress) ->
         return Tally()
     _lengths(promises, absent)
     try:
-        scribe = find_scribe(promises, pictures)
+        scribe = find_scribe(promises, pictures, recipe)
     except Damage as error:
         promises.faults.add("manifest.json", error)
         scribe = None
@@ -133,12 +150,12 @@ def look(promises: Promises, *, full: bool, decode: bool, progress: Progress) ->
     return tally
 
 
-def find_scribe(promises: Promises, pictures: PictureSet | None) -> Scribe | None:
+def find_scribe(promises: Promises, pictures: PictureSet | None, recipe: NamedRecipe | None = None) -> Scribe | None:
     """Who knows every record of a bake; None where what it needs is damaged. Raises Damage for a plan that is none."""
     plan = promises.plan
     if plan is None or promises.images is None or (plan.mixing and pictures is None):
         return None
-    return scribe_of(plan, promises.images, None if pictures is None else pictures.shapes)
+    return scribe_of(plan, promises.images, None if pictures is None else pictures.shapes, recipe)
 
 
 def _wrong_sizes(promises: Promises) -> set[str]:
@@ -224,7 +241,7 @@ def _replay(promises: Promises, checks: Checks, differing: list[str], progress: 
     except Damage as error:
         promises.faults.add("bake.json", error)
         return 0
-    replayer, done = Replayer(bake, promises.out, source=checks.source), 0
+    replayer, done = Replayer(bake, promises.out, source=checks.source, recipe=checks.recipe), 0
     chosen = _chosen(bake, checks.replay)
     for done, (view, number, position) in enumerate(chosen, 1):
         try:

@@ -95,7 +95,7 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
     watcher.say(describe(planned.plan, out))
-    if overlap := overlaps_imagenet_c(planned.plan.recipe.get("op_set", "")):
+    if overlap := overlaps_imagenet_c(str(planned.plan.recipe.get("op_set") or "")):
         watcher.say(f"{', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result")
     warm_up(watcher.say)
     out.mkdir(parents=True, exist_ok=True)

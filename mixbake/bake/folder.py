@@ -13,6 +13,7 @@ from typing import Any
 from mixbake.bake.settings import BuildSettings, Planned
 from mixbake.data.listing import Listing
 from mixbake.errors import PlanDiffers, UsageError
+from mixbake.recipes.recorded import is_own
 from mixbake.storage.finish import Finished, baked_images, known_images, known_sizes, open_finished
 from mixbake.storage.lock import NAME as LOCK_NAME
 from mixbake.storage.plan import Plan, differences, manifest, plan_of, shard_path
@@ -74,6 +75,11 @@ class Folder:
 
     def _require_same(self, old: Plan, planned: Planned, settings: BuildSettings) -> None:
         new = planned.plan
+        if is_own(old.recipe) and not is_own(new.recipe):
+            raise UsageError(
+                f"{self.out} was baked by {old.recipe['name']}, which is not mixbake's: give its code again with "
+                "--recipe FILE.py:NAME, or bake into another OUT"
+            )
         if settings.accept_environment:
             new = replace(new, environment=old.environment)
         if lines := differences(old, new):
@@ -221,7 +227,8 @@ class Folder:
 
 
 def _given(planned: Planned, settings: BuildSettings) -> dict[str, Any]:
-    return {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
+    given = {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
+    return given | ({"recipe": settings.recipe} if is_own(planned.plan.recipe) else {})
 
 
 def _in_bytes(size: int | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mixbake.bake.rehearsal import rehearse
 from mixbake.core import members
 from mixbake.core.variant import SCHEMA_VERSION
 from mixbake.data.decode import image_size, size_of_start
@@ -15,6 +16,7 @@ from mixbake.data.listing import Entry, Listing, Source
 from mixbake.data.pictures import PictureSet, prepare
 from mixbake.data.sources import open_source
 from mixbake.errors import DecodeError, UsageError
+from mixbake.recipes.loaded import is_file
 from mixbake.recipes.presets import NamedRecipe, resolve
 from mixbake.storage import codecs
 from mixbake.storage.environment import environment_id
@@ -137,6 +139,7 @@ def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say:
         block_images=block_images(baked, size=size, codec=codec, member_bytes=member_bytes),
         environment=environment_id(),
     )
+    rehearse(plan, named, pictures)
     return Planned(plan=plan, recipe=named, source=source, listing=listing, pictures=pictures)
 
 
@@ -147,7 +150,8 @@ def default_out(settings: BuildSettings) -> Path:
     kind, _, rest = settings.source.partition(":")
     name = Path(rest).stem if kind in ("wds", "list") else kind if rest or kind == "demo" else Path(kind).resolve().name
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-") or "source"
-    return Path("shards") / f"{safe}-{settings.recipe}"
+    recipe = settings.recipe.rpartition(":")[2] if is_file(settings.recipe) else settings.recipe
+    return Path("shards") / f"{safe}-{recipe}"
 
 
 def choose_crop(crop: str, size: int) -> str:

@@ -22,7 +22,10 @@ Source = Annotated[
 Out = Annotated[Path | None, typer.Argument(help="Output folder; shards/<source>-<recipe> if not given.")]
 EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants of every image (1 to 1000).")]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="layermix, pixmix, augmix, ipmix, plain, or a preset: see `mixbake recipes`.")
+    str,
+    typer.Option(
+        "--recipe", help="layermix, pixmix, augmix, ipmix, plain, a preset (`mixbake recipes`), or FILE.py:NAME."
+    ),
 ]
 MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]

@@ -12,6 +12,9 @@ from mixbake.cli.app import AsJson, Seed, app
 from mixbake.errors import Damage, PlanDiffers, UsageError
 
 Shards = Annotated[Path, typer.Argument(help="The folder of a finished bake.")]
+OwnRecipe = Annotated[
+    str | None, typer.Option("--recipe", help="The bake's recipe, if it is one's own: FILE.py:NAME; else not needed.")
+]
 Moved = Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")]
 
 
@@ -25,6 +28,7 @@ def verify(
     source: Annotated[
         str | None, typer.Option("--source", help="Compare the hashes of these images; also used by --replay.")
     ] = None,
+    recipe: OwnRecipe = None,
     digest: Annotated[str, typer.Option("--digest", help="The bake digest that it must have.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +40,7 @@ def verify(
 
     if quick and (full or decode):
         raise UsageError("--quick looks at no contents: leave it out, or leave out --full and --decode")
-    checks = Checks(full=full, decode=decode, replay=replay, source=source, digest=digest.lower())
+    checks = Checks(full=full, decode=decode, replay=replay, source=source, recipe=recipe, digest=digest.lower())
     with counting_each() as progress:
         found = run_verify(shards, checks, progress=progress)
     typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
@@ -54,6 +58,7 @@ def replay(
     mixing_set: Annotated[
         str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
     ] = None,
+    recipe: OwnRecipe = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the strip here (PNG): source, crop, steps, result.")
     ] = None,
@@ -68,7 +73,7 @@ def replay(
 
     if output is not None and output.suffix.lower() != ".png":
         raise UsageError(f"--output {output}: a strip is a PNG: name it .png")
-    replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set)
+    replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set, recipe=recipe)
     found = replayer.replay(*replayer.find(key))
     if output is not None:
         publish_bytes(output, draw_strip(found))
@@ -114,6 +119,7 @@ def audit(
     mixing_set: Annotated[
         str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
     ] = None,
+    recipe: OwnRecipe = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Folder of test pictures: are any of them in the source?")
     ] = None,
@@ -135,7 +141,16 @@ def audit(
     from mixbake.storage.store import publish_bytes  # noqa: PLC0415
 
     most = dict(_limit(words, SIGNALS) for words in fail_on or [])
-    asked = Asked(source=source, mixing_set=mixing_set, against=against, full=full, sample=sample, seed=seed, most=most)
+    asked = Asked(
+        source=source,
+        mixing_set=mixing_set,
+        recipe=recipe,
+        against=against,
+        full=full,
+        sample=sample,
+        seed=seed,
+        most=most,
+    )
     page = output or Path(f"{shards.resolve().name}-audit.html")
     _check_place(page)
     with counting_each() as progress:

@@ -16,7 +16,8 @@ def show_all(context: typer.Context) -> None:
     """List the recipes; `recipes show NAME` prints one with its sources."""
     if context.invoked_subcommand:
         return
-    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.loaded import offered  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415
     from mixbake.recipes.presets import BARE, RECIPES  # noqa: PLC0415
 
     width = max(map(len, RECIPES))
@@ -24,15 +25,32 @@ def show_all(context: typer.Context) -> None:
         typer.echo(f"{name:<{width}}  {PRESETS[name].title} ({FAMILIES[recipe.family].paper})")
     for name, (small, large) in BARE.items():
         typer.echo(f"{name:<{width}}  {small} up to 64 px, {large} above")
+    for name, point in offered().items():
+        typer.echo(f"{name:<{width}}  {point.value}, of {point.dist.name if point.dist else 'an unknown distribution'}")
 
 
 @recipes.command()
-def show(name: Annotated[str, typer.Argument(help="A recipe: see `mixbake recipes`.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="A recipe: see `mixbake recipes`; or FILE.py:NAME.")]) -> None:
     """Print a recipe: every parameter, its value and where that is from, what it does and does not reproduce."""
-    from mixbake.recipes.presets import BARE, find  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.loaded import OwnRecipe  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.presets import BARE, find  # noqa: PLC0415
 
     for preset in BARE.get(name, (name,)):
-        typer.echo("\n".join(_told(preset, find(preset))))
+        found = find(preset)
+        typer.echo("\n".join(_told_own(found) if isinstance(found, OwnRecipe) else _told(preset, found)))
+
+
+def _told_own(recipe: Any) -> Iterator[str]:
+    """A recipe of one's own, as its code and its docstring tell it."""
+    from mixbake.recipes.recipe import spell_value  # noqa: PLC0415 - quick --help
+
+    yield f"{recipe.stored_name}: {recipe.code.distribution or recipe.code.file}, sha256 {recipe.code.sha256}"
+    yield from (f"  {line.strip()}" for line in (recipe.drawing.__doc__ or "").strip().splitlines())
+    for field, value in recipe.parameters().items():
+        yield f"  {field} = {spell_value(value)}"
+    for step, version in zip(recipe.own_steps, recipe.versions, strict=True):
+        arguments = f", arguments {', '.join(step.args)}" if step.args else ""
+        yield f"  {'operation' if step.sources == 1 else 'blend'} {step.name}, version {version}{arguments}"
 
 
 def _told(name: str, recipe: Any) -> Iterator[str]:

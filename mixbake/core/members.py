@@ -73,7 +73,10 @@ def write_members(table: Programs, which: NDArray[np.int64], labels: Labels, len
         np.frombuffer(json.dumps(table.recipe).encode(), np.uint8),
         np.frombuffer(json.dumps(table.view).encode(), np.uint8),
     )
+    names = text.names_of(table.own)
     out = np.empty((len(table), length), np.uint8)
     spans = np.zeros((len(table), 2), np.int64)
-    text.write_members((table.images, table.numbers), table.columns, table.provenance, which, strings, out, spans)
+    text.write_members(
+        (table.images, table.numbers), table.columns, table.provenance, which, strings, names, out, spans
+    )
     return Members(text=out, spans=spans)

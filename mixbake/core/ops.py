@@ -4,6 +4,7 @@ Rule: literal tables. An operation is a name that users, JSON and indexes see; t
 of `STEPS` (`posterize_increasing` becomes a `posterize` step). Levels are integers in 1e-6.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +52,10 @@ STEPS: dict[str, StepKind] = {
 }
 
 STEP_NAMES = {kind.code: name for name, kind in STEPS.items()}
+
+OWN = "own:"
+OWN_NAME = re.compile(r"own:[a-z][a-z0-9_]{0,15}")
+"""A step, operation or blend of somebody's own, as JSON and indexes name it: see `core.own`."""
 
 CENTRE = 1
 """A shear's second argument: it holds the centre still (LayerMix). 0 is the top-left corner (Pillow)."""

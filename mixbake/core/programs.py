@@ -5,7 +5,7 @@ Rule: the two convert without loss (`variant(i)`, `from_variants`), and only rec
 `from_variants` write columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixbake.core.blends import BLEND_NAMES, BLENDS
 from mixbake.core.kernels.codes import MAX_ARGS, MAX_SOURCES
 from mixbake.core.ops import OP_NAMES, OPS, STEP_NAMES, STEPS
+from mixbake.core.own import OWN_CODE, OwnStep, own_steps
 from mixbake.core.variant import CROP_CODES, CROP_NAMES, MICRO, Crop, Number, Picture, Step, Variant
 from mixbake.errors import UsageError
 
@@ -28,6 +29,20 @@ class Most:
     blends: int
     arguments: int
 
+    def holds(self, other: "Most") -> bool:
+        """Whether nothing of another one is more."""
+        return all(getattr(other, name) <= getattr(self, name) for name in self.__slots__)
+
+
+def used_by(variant: Variant) -> Most:
+    """What a program is made of."""
+    return Most(
+        steps=len(variant.steps),
+        ops=len(variant.ops),
+        blends=len(variant.blends),
+        arguments=sum(len(step.args) for step in variant.steps),
+    )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
@@ -37,7 +52,8 @@ class Programs:
     op_counts: int8[n]. blends: int8[n, B], blend_counts: int8[n]. crops: int32[n, 5] kind, left, top,
     width, height. flips: uint8[n]. pictures: int32[n, 6] id (-1: none), left, top, hflip, vflip, gray.
     lengths: int16[n] steps in use. do: int16[n, S]. sources: int8[n, S, 8]. args: int64[n, S, 8].
-    arities: int8[n, S] arguments in use.
+    arities: int8[n, S] arguments in use. own: steps that are not mixbake's; the i-th has number OWN_CODE + i in `do`,
+    len(OPS) + i in `ops` and len(BLENDS) + i in `blends`.
     """
 
     view: str
@@ -58,6 +74,7 @@ class Programs:
     sources: NDArray[np.int8]
     args: NDArray[np.int64]
     arities: NDArray[np.int8]
+    own: tuple[OwnStep, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,6 +94,16 @@ class Programs:
         """What only metadata needs: (layers, ops, levels, op_counts, blends, blend_counts)."""
         return self.layers, self.ops, self.levels, self.op_counts, self.blends, self.blend_counts
 
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        """Names of operations by their numbers here."""
+        return (*OP_NAMES, *(one.name for one in self.own)) if self.own else OP_NAMES
+
+    @property
+    def blend_names(self) -> tuple[str, ...]:
+        """Names of blends by their numbers here."""
+        return (*BLEND_NAMES, *(one.name for one in self.own)) if self.own else BLEND_NAMES
+
     def variant(self, row: int) -> Variant:
         """Row `row` as a Variant."""
         ops, blends = int(self.op_counts[row]), int(self.blend_counts[row])
@@ -86,9 +113,9 @@ class Programs:
             view=self.view,
             recipe=self.recipe,
             layer=int(self.layers[row]) or None,
-            ops=tuple(OP_NAMES[code] for code in self.ops[row, :ops]),
+            ops=tuple(self.op_names[code] for code in self.ops[row, :ops]),
             levels=tuple(_decimal(level) for level in self.levels[row, :ops]),
-            blends=tuple(BLEND_NAMES[code] for code in self.blends[row, :blends]),
+            blends=tuple(self.blend_names[code] for code in self.blends[row, :blends]),
             crop=_crop(self.crops[row]),
             flip=bool(self.flips[row]),
             picture=_picture(self.pictures[row]),
@@ -96,11 +123,13 @@ class Programs:
         )
 
     def _step(self, row: int, i: int) -> Step:
-        name, arity = STEP_NAMES[int(self.do[row, i])], int(self.arities[row, i])
-        units = units_of(name, arity)
+        code, arity = int(self.do[row, i]), int(self.arities[row, i])
+        own = self.own[code - OWN_CODE] if code >= OWN_CODE else None
+        name = own.name if own else STEP_NAMES[code]
+        units, count = (own.args, own.sources) if own else (units_of(name, arity), source_count(name, arity))
         values = [int(value) for value in self.args[row, i, :arity]]
         args = tuple(v if unit == "int" else _decimal(v) for v, unit in zip(values, units, strict=True))
-        return Step(do=name, src=tuple(int(s) for s in self.sources[row, i, : source_count(name, arity)]), args=args)
+        return Step(do=name, src=tuple(int(s) for s in self.sources[row, i, :count]), args=args)
 
 
 def source_count(name: str, arity: int) -> int:
@@ -123,7 +152,9 @@ def units_of(name: str, arity: int) -> tuple[str, ...]:
     raise UsageError(f"step {name} takes {len(kind.args)} arguments{box}, not {arity}")
 
 
-def empty(n: int, *, view: str, recipe: str, steps: int, ops: int, blends: int) -> Programs:
+def empty(
+    n: int, *, view: str, recipe: str, steps: int, ops: int, blends: int, own: tuple[OwnStep, ...] = ()
+) -> Programs:
     """A table of n rows without steps, ready to be filled."""
     return Programs(
         view=view,
@@ -144,11 +175,15 @@ def empty(n: int, *, view: str, recipe: str, steps: int, ops: int, blends: int) 
         sources=np.zeros((n, steps, MAX_SOURCES), np.int8),
         args=np.zeros((n, steps, MAX_ARGS), np.int64),
         arities=np.zeros((n, steps), np.int8),
+        own=own,
     )
 
 
-def from_variants(variants: Sequence[Variant]) -> Programs:
-    """A table of the given variants, of one recipe and view. Raises UsageError on a malformed step."""
+def from_variants(variants: Sequence[Variant], *, own: Sequence[OwnStep] = ()) -> Programs:
+    """A table of the given variants, of one recipe and view. Raises UsageError on a malformed step.
+
+    own: steps that are not mixbake's; those that the variants have besides are only known by name.
+    """
     first = variants[0]
     table = empty(
         len(variants),
@@ -157,6 +192,7 @@ def from_variants(variants: Sequence[Variant]) -> Programs:
         steps=max([1, *(len(v.steps) for v in variants)]),
         ops=max([1, *(len(v.ops) for v in variants)]),
         blends=max([1, *(len(v.blends) for v in variants)]),
+        own=own_steps(variants, own),
     )
     for row, variant in enumerate(variants):
         _write(table, row, variant)
@@ -167,9 +203,9 @@ def _write(table: Programs, row: int, variant: Variant) -> None:
     table.images[row], table.numbers[row] = variant.image, variant.number
     table.layers[row] = variant.layer or 0
     table.op_counts[row], table.blend_counts[row] = len(variant.ops), len(variant.blends)
-    table.ops[row, : len(variant.ops)] = [OPS[name] for name in variant.ops]
+    table.ops[row, : len(variant.ops)] = [_number(OPS, table, name) for name in variant.ops]
     table.levels[row, : len(variant.ops)] = [micro(level) for level in variant.levels]
-    table.blends[row, : len(variant.blends)] = [BLENDS[name] for name in variant.blends]
+    table.blends[row, : len(variant.blends)] = [_number(BLENDS, table, name) for name in variant.blends]
     table.crops[row] = crop_row(variant.crop)
     table.flips[row] = variant.flip
     if (picture := variant.picture) is not None:
@@ -178,6 +214,16 @@ def _write(table: Programs, row: int, variant: Variant) -> None:
     table.lengths[row] = len(variant.steps)
     for i, step in enumerate(variant.steps):
         write_step(table, row, i, step)
+
+
+def _number(known: Mapping[str, int], table: Programs, name: str) -> int:
+    """Number of an operation or blend. Raises UsageError when no step can have made it."""
+    if name in known:
+        return known[name]
+    for i, one in enumerate(table.own):
+        if one.name == name:
+            return len(known) + i
+    raise UsageError(f"unknown {name!r:.60}: known are {', '.join(known)}")
 
 
 def crop_row(crop: Crop) -> NDArray[np.int32]:
@@ -195,18 +241,28 @@ def _int32(what: str, values: tuple[int, ...]) -> NDArray[np.int32]:
 
 def write_step(table: Programs, row: int, i: int, step: Step) -> None:
     """Put step i of a row in its columns, after checking names, counts and registers (< i + 2)."""
-    if step.do not in STEPS:
-        raise UsageError(f"unknown step {step.do!r}: known are {', '.join(STEPS)}")
     arity = len(step.args)
-    units = units_of(step.do, arity)
-    if len(step.src) != source_count(step.do, arity):
-        raise UsageError(f"step {step.do} reads {source_count(step.do, arity)} registers, not {len(step.src)}")
+    code, count, units = _kind(table, step.do, arity)
+    if len(step.src) != count:
+        raise UsageError(f"step {step.do} reads {count} registers, not {len(step.src)}")
     if not all(0 <= s < i + 2 for s in step.src):
         raise UsageError(f"step {i} ({step.do}) reads registers {step.src}: only 0..{i + 1} are written before it")
-    table.do[row, i], table.arities[row, i] = STEPS[step.do].code, arity
+    table.do[row, i], table.arities[row, i] = code, arity
     table.sources[row, i, : len(step.src)] = step.src
     for k, (value, unit) in enumerate(zip(step.args, units, strict=True)):
         table.args[row, i, k] = _whole(step.do, value) if unit == "int" else micro(value)
+
+
+def _kind(table: Programs, name: str, arity: int) -> tuple[int, int, tuple[str, ...]]:
+    """Number, registers and units of a step with so many arguments."""
+    if name in STEPS:
+        return STEPS[name].code, source_count(name, arity), units_of(name, arity)
+    for i, one in enumerate(table.own):
+        if one.name == name:
+            if arity != len(one.args):
+                raise UsageError(f"step {name} takes {len(one.args)} arguments, not {arity}")
+            return OWN_CODE + i, one.sources, one.args
+    raise UsageError(f"unknown step {name!r}: known are {', '.join(STEPS)}")
 
 
 def micro(value: Number) -> int:

@@ -1,7 +1,8 @@
 """The interpreter: (variant, image, picture) -> pixels. One at a time, or a block of small images at once.
 
 Both ways run the same compiled function, so they give the same bytes. Kernels check nothing; this module
-checks every shape, box and register before it calls one. Rule: no randomness, no state but scratch memory.
+checks every shape, box and register before it calls one. A program with steps that are not mixbake's is run step by
+step, through the same registers. Rule: no randomness, no state but scratch memory.
 """
 
 import threading
@@ -15,6 +16,7 @@ from mixbake.core import programs
 from mixbake.core.kernels import codes, program
 from mixbake.core.kernels.resize import work_words
 from mixbake.core.ops import STEP_NAMES, STEPS
+from mixbake.core.own import OWN_CODE, RANGES, OwnStep
 from mixbake.core.programs import Programs, source_count, units_of
 from mixbake.core.variant import Crop, Number, Step, Variant
 from mixbake.errors import UsageError
@@ -93,14 +95,16 @@ class _Canvases(threading.local):
 _CANVASES = _Canvases()
 
 
-def render(variant: Variant, image: Bytes, picture: Bytes | None = None, *, size: int) -> Bytes:
+def render(
+    variant: Variant, image: Bytes, picture: Bytes | None = None, *, size: int, own: Sequence[OwnStep] = ()
+) -> Bytes:
     """Pixels of one variant.
 
     image: uint8 H×W×3, the whole source. picture: uint8 h×w×1 or h×w×3, the prepared mixing picture that
-    `variant.picture` names (its id is not looked up here). Returns uint8 size×size×3. Raises UsageError
-    when a shape, box or step does not fit.
+    `variant.picture` names (its id is not looked up here). own: what renders steps that are not mixbake's. Returns
+    uint8 size×size×3. Raises UsageError when a shape, box or step does not fit.
     """
-    table = programs.from_variants([variant])
+    table = programs.from_variants([variant], own=own)
     pictures = NO_PICTURES
     if table.pictures[0, 0] >= 0:
         if picture is None:
@@ -143,16 +147,21 @@ def render_each(
     canvas.reserve(registers=table.do.shape[1] + 3, height=height, width=width)
     registers = canvas.scratch[0].reshape(-1, canvas.size, canvas.size, 3)
     columns = table.columns
-    results = np.where(table.lengths > 0, table.lengths + 1, 0).tolist()
+    results, own = np.where(table.lengths > 0, table.lengths + 1, 0).tolist(), has_own_steps(table).tolist()
     for row, image in enumerate(images):
-        program.run_stack(columns, row, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, _NOWHERE)
+        if own[row]:
+            _run_own(table, row, image, pictures, canvas)
+        else:
+            program.run_stack(
+                columns, row, frozen(image[None]), _FIRST, pictures, canvas.size, canvas.scratch, _NOWHERE
+            )
         yield registers[results[row]]
 
 
 def render_stack(
     table: Programs, images: Bytes, which: NDArray[np.int64], pictures: program.Pictures, canvas: Canvas
 ) -> Bytes:
-    """All rows of a table in one compiled call, the same bytes as `render_each` row by row.
+    """All rows of a table in one compiled call, if all steps are mixbake's; the same bytes as `render_each` row by row.
 
     images: uint8 m×H×W×3; which: int64[n], the image of each row. Returns uint8 n×size×size×3.
     """
@@ -164,10 +173,41 @@ def render_stack(
     check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
     out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
+    if table.own and has_own_steps(table).any():
+        each = (images[i] for i in which.tolist())
+        for row, pixels in enumerate(render_each(table, list(each), pictures, canvas)):
+            out[row] = pixels
+        return out
     program.run_stack(
         table.columns, 0, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
     )
     return out
+
+
+def has_own_steps(table: Programs) -> NDArray[np.bool_]:
+    """Whether each row has a step that is not mixbake's: bool[n]."""
+    used = np.arange(table.do.shape[1]) < table.lengths[:, None]
+    found: NDArray[np.bool_] = np.any(used & (table.do >= OWN_CODE), axis=1)
+    return found
+
+
+def _run_own(table: Programs, row: int, image: Bytes, pictures: program.Pictures, canvas: Canvas) -> None:
+    """One row, step by step; its registers are as `program.run_stack` leaves them."""
+    crops, flips, chosen, lengths, *rest = table.columns
+    size, scratch = canvas.size, canvas.scratch
+    # Without steps, the compiled function lays the first two registers.
+    bare = crops, flips, chosen, np.zeros_like(lengths), *rest
+    program.run_stack(bare, row, frozen(image[None]), _FIRST, pictures, size, scratch, _NOWHERE)
+    registers, variant = scratch[0].reshape(-1, size, size, 3), table.variant(row)
+    for i, code in enumerate(table.do[row, : lengths[row]].tolist()):
+        sources, args = table.sources[row, i], table.args[row, i]
+        if code < OWN_CODE:
+            program.run_single_step(code, sources, args, int(table.arities[row, i]), i + 2, size, scratch)
+            continue
+        own, step = table.own[code - OWN_CODE], variant.steps[i]
+        if own.apply is None:
+            raise UsageError(f"{own.name} is not mixbake's: rendering it needs the recipe that brings it")
+        registers[i + 2] = own.apply([frozen(registers[s]) for s in step.src], step.args, variant.key)
 
 
 def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> Bytes:
@@ -188,7 +228,7 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
     table.sources[0, 0, :expected] = range(expected)
     table.lengths[0] = 1
     table.pictures[0, 0] = 0
-    _check_steps(table, size)
+    check_steps(table, size)
     canvas = Canvas(size, registers=expected + 1)
     for i, register in enumerate(registers):
         canvas.scratch[0][i] = register.reshape(-1)
@@ -239,7 +279,7 @@ def check_rows(table: Programs, shapes: NDArray[np.int32], pictures: program.Pic
     """
     _check_crops(table.crops, shapes, size)
     _check_pictures(table.pictures, pictures, size)
-    _check_steps(table, size)
+    check_steps(table, size)
 
 
 def _refuse(bad: Any, what: str, values: NDArray[Any]) -> None:
@@ -300,10 +340,12 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
 """Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
 
 
-def _check_steps(table: Programs, size: int) -> None:
+def check_steps(table: Programs, size: int) -> None:
+    """Raise UsageError unless every step's arguments, box and picture are such that kernels can run it."""
     do, args, arities = table.do, table.args, table.arities
     active = np.arange(do.shape[1]) < table.lengths[:, None]
-    counts = np.where(_SOURCE_COUNTS[do] > 0, _SOURCE_COUNTS[do], arities)
+    of_kind = np.append(_SOURCE_COUNTS, [one.sources for one in table.own]).astype(np.int64)
+    counts = np.where(of_kind[do] > 0, of_kind[do], arities)
     named = np.arange(codes.MAX_SOURCES) < counts[:, :, None]
     reads = active & ((table.sources == 1) & named).any(axis=2)
     _refuse(
@@ -314,9 +356,11 @@ def _check_steps(table: Programs, size: int) -> None:
     for code in np.unique(do[active]).tolist():
         here = active & (do == code)
         values, arity = args[here], arities[here]
-        for k, (low, high) in enumerate(_RANGES.get(code, ())):
+        own = table.own[code - OWN_CODE] if code >= OWN_CODE else None
+        name = own.name if own else STEP_NAMES[code]
+        ranges = tuple(RANGES[unit] for unit in own.args) if own else _RANGES.get(code, ())
+        for k, (low, high) in enumerate(ranges):
             bad = (k < arity) & ((values[:, k] < low) | (values[:, k] > high))
-            name = STEP_NAMES[code]
             _refuse(bad, f"argument {k} of step {name} is outside {low}..{high} (units of 1e-6, or whole)", values)
         if codes.ARITHMETIC <= code < codes.WEIGHTED:
             _check_boxes(values[arity == 6][:, 2:6], size)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixbake.core.kernels import codes
-from mixbake.core.ops import STEPS
+from mixbake.core.ops import OWN_NAME, STEPS
 from mixbake.errors import UsageError
 
 SCHEMA_VERSION = 1
@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One instruction: register i + 2 <- do(registers src, args), for step i. See `core.ops.STEPS`."""
+    """One instruction: register i + 2 <- do(registers src, args), for step i. See `core.ops.STEPS` and `core.own`."""
 
     do: str
     src: tuple[int, ...]
@@ -95,7 +95,7 @@ def to_json(variant: Variant) -> str:
 def from_json(text: str | bytes) -> Variant:
     """The variant of a JSON member; fields that are not the variant's (label, class, ...) are passed over.
 
-    Raises UsageError when a field is missing or a step is not in `STEPS`.
+    Raises UsageError when a field is missing or a step is neither in `STEPS` nor named as one's own.
     """
     try:
         document = json.loads(text)
@@ -145,7 +145,7 @@ def schema() -> dict[str, Any]:
                     "type": "array",
                     "items": _closed(
                         {
-                            "do": {"enum": list(STEPS)},
+                            "do": {"oneOf": [{"enum": list(STEPS)}, {**text, "pattern": f"^{OWN_NAME.pattern}$"}]},
                             "src": {"type": "array", "items": integer, "minItems": 1},
                             "args": {"type": "array", "items": number},
                         }
@@ -198,6 +198,6 @@ def _variant(document: dict[str, Any]) -> Variant:
 
 def _step(document: dict[str, Any]) -> Step:
     do = document["do"]
-    if do not in STEPS:
+    if do not in STEPS and not OWN_NAME.fullmatch(do):
         raise ValueError(f"unknown step {do!r}, known: {', '.join(STEPS)}")
     return Step(do=do, src=tuple(document["src"]), args=tuple(document["args"]))

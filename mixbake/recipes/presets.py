@@ -5,13 +5,14 @@ Rule: one literal table; a preset is an algorithm with every parameter said.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mixbake.errors import UsageError
 from mixbake.recipes.augmix import AugMix
 from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.loaded import OwnRecipe, is_file, load, offered
 from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
 from mixbake.recipes.recipe import Recipe
@@ -50,16 +51,32 @@ class NamedRecipe:
 
     def parameters(self) -> dict[str, Any]:
         """Every field with its resolved value, ready for JSON."""
-        values = asdict(self.recipe)
+        values = fields_of(self.recipe)
         # A preset's 8 and the 8.0 of a flag are one value, and are to be one plan.
         whole = {name: int(value) for name, value in values.items() if type(value) is float and value.is_integer()}
-        return {"name": self.name, "family": self.recipe.family, **values, **whole}
+        own = {"own": self.recipe.record} if isinstance(self.recipe, OwnRecipe) else {}
+        return {"name": self.name, "family": self.recipe.family, **values, **whole, **own}
+
+
+OWN_FIELDS = ("name", "family", "own")
+"""What `NamedRecipe.parameters` says besides parameters."""
+
+
+def fields_of(recipe: Recipe) -> dict[str, Any]:
+    """Parameters and their values."""
+    return recipe.parameters() if isinstance(recipe, OwnRecipe) else asdict(recipe)
 
 
 def find(name: str) -> Recipe:
-    """The preset of that full name. Raises UsageError on an unknown one, naming the nearest."""
+    """The preset of that full name, or a recipe of one's own: FILE.py:NAME, or what a distribution offers.
+
+    Imports what it names: call it with what the user wrote, never with what a file says. Raises UsageError on an
+    unknown name, naming the nearest, RecipeFailed.
+    """
     if name not in RECIPES:
-        known = [*BARE, *RECIPES]
+        if is_file(name) or (name in offered() and name not in BARE):
+            return load(name)
+        known = [*BARE, *RECIPES, *offered()]
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}"
         raise UsageError(f"unknown recipe {name!r}: {hint}")
@@ -80,7 +97,7 @@ def read_overrides(name: str, texts: Sequence[str]) -> dict[str, Any]:
         if field in found:
             raise UsageError(f"--set {text}: {field} is set twice")
         _require_fields(name, recipe, [field])
-        found[field] = _read(text, value, getattr(recipe, field))
+        found[field] = _read(text, value, fields_of(recipe)[field])
     return found
 
 
@@ -88,6 +105,10 @@ def _read(text: str, value: str, like: Any) -> Any:
     """A value of the same kind as another one."""
     if isinstance(like, tuple):
         return tuple(_read(text, part.strip(), like[0]) for part in value.split(","))
+    if isinstance(like, bool):
+        if value not in ("true", "false"):
+            raise UsageError(f"--set {text}: write true or false")
+        return value == "true"
     try:
         # A preset may say 3 where any decimal will do: what must be whole is refused by the recipe.
         return value if isinstance(like, str) else int(value) if value.lstrip("-").isdecimal() else float(value)
@@ -96,7 +117,7 @@ def _read(text: str, value: str, like: Any) -> Any:
 
 
 def _require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
-    allowed = {field.name for field in fields(recipe)}
+    allowed = set(fields_of(recipe))
     if unknown := sorted(set(asked) - allowed):
         takes = ", ".join(sorted(allowed)) or "no parameters"
         raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: it takes {takes}")
@@ -111,4 +132,6 @@ def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecip
         name = BARE[name][0 if size <= 64 else 1]
     recipe = find(name)
     _require_fields(name, recipe, overrides)
+    if isinstance(recipe, OwnRecipe):
+        return NamedRecipe(name=recipe.stored_name, recipe=recipe.with_parameters(overrides))
     return NamedRecipe(name=name, recipe=replace(recipe, **overrides))

@@ -6,13 +6,14 @@ pictures whatever the recipe or its severity. Rule: drawing needs no pixels, ren
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core import programs, rng
 from mixbake.core.kernels import windows
+from mixbake.core.own import OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.core.render import frozen
 from mixbake.core.variant import CROP_CODES, Variant
@@ -45,12 +46,21 @@ class Recipe(Protocol):
     """A way to draw programs, a dataclass. Frozen fields are the paper's parameters; every one is recorded."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    family: ClassVar[str]
-    """The algorithm's name; keys the random stream, so that presets of one algorithm are paired."""
-    symmetric: ClassVar[bool]
-    """Mirroring the result is as likely as the result: the flip can be left to the trainer."""
-    mirrored_pictures: ClassVar[bool]
-    """Each mixing picture is mirrored, either way with p = ½; else never."""
+
+    @property
+    def family(self) -> str:
+        """The algorithm's name; keys the random stream, so that presets of one algorithm are paired."""
+        ...
+
+    @property
+    def symmetric(self) -> bool:
+        """Mirroring the result is as likely as the result: the flip can be left to the trainer."""
+        ...
+
+    @property
+    def mirrored_pictures(self) -> bool:
+        """Each mixing picture is mirrored, either way with p = ½; else never."""
+        ...
 
     @property
     def most(self) -> Most:
@@ -73,6 +83,16 @@ class Recipe(Protocol):
         `key` is the Philox key of (seed, family). A row whose program leaves register 1 unread gets
         picture id -1.
         """
+        ...
+
+
+@runtime_checkable
+class Extended(Protocol):
+    """A recipe with steps that are not mixbake's."""
+
+    @property
+    def own_steps(self) -> tuple[OwnStep, ...]:
+        """Those steps; their order numbers them in tables."""
         ...
 
 
@@ -106,7 +126,13 @@ def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
     """Programs of a lot under the preset's name; clean views are the bare crop."""
     most = recipe.most if lot.view == "mix" else NOTHING
     table = programs.empty(
-        len(lot.images), view=lot.view, recipe=name, steps=most.steps, ops=most.ops, blends=most.blends
+        len(lot.images),
+        view=lot.view,
+        recipe=name,
+        steps=most.steps,
+        ops=most.ops,
+        blends=most.blends,
+        own=recipe.own_steps if isinstance(recipe, Extended) else (),
     )
     table.images[:], table.numbers[:] = lot.images, lot.numbers
     # A clean crop's number is its view group already.

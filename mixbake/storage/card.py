@@ -67,8 +67,7 @@ def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
 
 def warnings_of(plan: Plan) -> list[str]:
     """What anybody who reports results on this bake should say, as lines."""
-    op_set = plan.recipe.get("op_set")
-    overlap = overlaps_imagenet_c(op_set) if op_set else ()
+    overlap = overlaps_imagenet_c(str(plan.recipe.get("op_set") or ""))
     if not overlap:
         return []
     return [f"The operations {', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result.", ""]

@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixbake.core.blends import BLEND_NAMES
 from mixbake.core.members import Members
-from mixbake.core.ops import OP_NAMES
 from mixbake.core.programs import Programs
 from mixbake.core.variant import MICRO
 from mixbake.storage.plan import shard_path
@@ -115,9 +113,9 @@ def index_rows(
         "size": pa.array(sizes, pa.int32()),
         "layer": pa.array(table.layers, pa.int8(), mask=table.layers == 0),
         "op": _single_op(table),
-        "ops": _name_lists(table.ops, table.op_counts, OP_NAMES),
+        "ops": _name_lists(table.ops, table.op_counts, table.op_names),
         "levels": _lists(table.levels / MICRO, table.op_counts),
-        "blends": _name_lists(table.blends, table.blend_counts, BLEND_NAMES),
+        "blends": _name_lists(table.blends, table.blend_counts, table.blend_names),
         "picture": pa.array(table.pictures[:, 0], pa.int32(), mask=~mixed),
         "picture_hflip": pa.array(table.pictures[:, 3] == 1, pa.bool_(), mask=~mixed),
         "picture_vflip": pa.array(table.pictures[:, 4] == 1, pa.bool_(), mask=~mixed),
@@ -139,7 +137,7 @@ def _single_op(table: Programs) -> Any:
     used = np.arange(table.ops.shape[1]) < table.op_counts[:, None]
     first = table.ops[:, :1]
     one = (table.op_counts > 0) & ((table.ops == first) | ~used).all(axis=1)
-    return _named(first[:, 0], OP_NAMES, ~one)
+    return _named(first[:, 0], table.op_names, ~one)
 
 
 def _offsets(counts: NDArray[Any]) -> NDArray[np.int32]:

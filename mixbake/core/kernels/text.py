@@ -4,6 +4,7 @@ The same text as `core.variant.to_json` with label, class, source and schema add
 faster. Rule: numbers are integers, or decimals in 1e-6 without trailing zeros and exponents.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mixbake.core.jit import inline, jit
 from mixbake.core.kernels import codes
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.ops import OPS, STEPS
+from mixbake.core.own import OWN_CODE, OwnStep
 from mixbake.core.variant import CROP_NAMES, SCHEMA_VERSION
 
 Text = NDArray[np.uint8]
@@ -34,18 +36,35 @@ def _table(names: dict[int, str]) -> tuple[Text, NDArray[np.int64]]:
     return rows, lengths
 
 
-_BLEND_NAMES, _BLEND_LENGTHS = _table({number: name for name, number in BLENDS.items()})
-_OP_NAMES, _OP_LENGTHS = _table({number: name for name, number in OPS.items()})
-_STEP_NAMES, _STEP_LENGTHS = _table({kind.code: name for name, kind in STEPS.items()})
-_KIND_NAMES, _KIND_LENGTHS = _table(dict(enumerate(CROP_NAMES)))
-_WHOLE = np.zeros((len(_STEP_NAMES), codes.MAX_ARGS), np.bool_)
-_SOURCES = np.zeros(len(_STEP_NAMES), np.int64)
-for _kind in STEPS.values():
-    # A box's four arguments are whole; weights, of which there is any number, are decimals.
-    _WHOLE[_kind.code] = _kind.sources > 0
-    _WHOLE[_kind.code, : len(_kind.args)] = [unit == "int" for unit in _kind.args]
-    _SOURCES[_kind.code] = _kind.sources
+Names = tuple[Text, NDArray[np.int64], Text, NDArray[np.int64], Text, NDArray[np.int64], NDArray[np.bool_], Any]
 
+
+@cache
+def names_of(own: tuple[OwnStep, ...]) -> Names:
+    """What numbers in tables with these steps of one's own stand for.
+
+    Quoted names (uint8[numbers, longest]) and their lengths, of operations, blends and steps; which arguments of steps
+    are whole (bool[numbers, 8]); registers that steps read (int64[numbers], 0 for one a weight).
+    """
+    kinds = {kind.code: (name, kind.sources, kind.args) for name, kind in STEPS.items()}
+    kinds |= {OWN_CODE + i: (one.name, one.sources, one.args) for i, one in enumerate(own)}
+    named, count = [one.name for one in own], max(kinds) + 1
+    whole, sources = np.zeros((count, codes.MAX_ARGS), np.bool_), np.zeros(count, np.int64)
+    for code, (_, registers, args) in kinds.items():
+        # A box's four arguments are whole; weights, of which there is any number, are decimals.
+        whole[code] = registers > 0
+        whole[code, : len(args)] = [unit == "int" for unit in args]
+        sources[code] = registers
+    return (
+        *_table(dict(enumerate([*OPS, *named]))),
+        *_table(dict(enumerate([*BLENDS, *named]))),
+        *_table({code: name for code, (name, _, _) in kinds.items()}),
+        whole,
+        sources,
+    )
+
+
+_KIND_NAMES, _KIND_LENGTHS = _table(dict(enumerate(CROP_NAMES)))
 _BLENDS, _CLASS, _CROP, _KIND = (
     _bytes('{"blends":['),
     _bytes('],"class":'),
@@ -151,17 +170,18 @@ def _mixing_picture(out: Text, at: int, picture: Any) -> int:
 
 
 @inline
-def _step(out: Text, at: int, do: int, sources: Any, args: Any, arity: int) -> int:
+def _step(out: Text, at: int, do: int, sources: Any, args: Any, arity: int, names: Any) -> int:
+    _, _, _, _, texts, lengths, whole, registers = names
     at = _literal(out, at, _ARGS)
     for k in range(arity):
         if k > 0:
             out[at] = _COMMA
             at += 1
-        at = _integer(out, at, args[k]) if _WHOLE[do, k] else _decimal(out, at, args[k])
+        at = _integer(out, at, args[k]) if whole[do, k] else _decimal(out, at, args[k])
     at = _literal(out, at, _DO)
-    at = _put(out, at, _STEP_NAMES[do], 0, _STEP_LENGTHS[do])
+    at = _put(out, at, texts[do], 0, lengths[do])
     at = _literal(out, at, _SRC)
-    for k in range(_SOURCES[do] if _SOURCES[do] > 0 else arity):
+    for k in range(registers[do] if registers[do] > 0 else arity):
         if k > 0:
             out[at] = _COMMA
             at += 1
@@ -187,6 +207,7 @@ def write_members(
     provenance: Any,
     which: NDArray[np.int64],
     strings: Any,
+    names: Any,
     out: Text,
     spans: NDArray[np.int64],
 ) -> None:
@@ -194,7 +215,7 @@ def write_members(
 
     keys: (images, numbers); columns, provenance: of `Programs`. which[i]: the row's entry in
     strings = (labels int64[m], texts, starts int64[m, 2], lengths int64[m, 2], recipe, view): quoted class
-    and source of each image. spans: int64[n, 2], first and last byte + 1 of the steps array.
+    and source of each image. names: of `names_of`. spans: int64[n, 2], first and last byte + 1 of the steps array.
     The caller has made `length` long enough for any row (`core.members.member_length`).
     """
     images, numbers = keys
@@ -204,7 +225,7 @@ def write_members(
     for row in range(len(images)):
         line, of = out[row], which[row]
         at = _literal(line, 0, _BLENDS)
-        at = _names(line, at, blends[row], blend_counts[row], _BLEND_NAMES, _BLEND_LENGTHS)
+        at = _names(line, at, blends[row], blend_counts[row], names[2], names[3])
         at = _put(line, _literal(line, at, _CLASS), texts, starts[of, 0], sizes[of, 0])
         at = _window(line, at, crops[row])
         at = _truth(line, _literal(line, at, _FLIP), flips[row])
@@ -214,7 +235,7 @@ def write_members(
         at = _integer(line, at, layers[row]) if layers[row] else _literal(line, at, _NULL)
         at = _levels(line, at, levels[row], op_counts[row])
         at = _integer(line, _literal(line, at, _NUMBER), numbers[row])
-        at = _names(line, _literal(line, at, _OPS), ops[row], op_counts[row], _OP_NAMES, _OP_LENGTHS)
+        at = _names(line, _literal(line, at, _OPS), ops[row], op_counts[row], names[0], names[1])
         at = _mixing_picture(line, _literal(line, at, _PICTURE), pictures[row])
         at = _literal(line, _literal(line, at, _RECIPE), recipe)
         at = _put(line, _literal(line, at, _SCHEMA), texts, starts[of, 1], sizes[of, 1])
@@ -226,7 +247,7 @@ def write_members(
             if i > 0:
                 line[at] = _COMMA
                 at += 1
-            at = _step(line, at, do[row, i], sources[row, i], args[row, i], arities[row, i])
+            at = _step(line, at, do[row, i], sources[row, i], args[row, i], arities[row, i], names)
         line[at] = _CLOSE
         at += 1
         spans[row, 1] = at

@@ -1,0 +1,118 @@
+"""Recipes as plans record them: drawn again where that is possible, and where not, what the plan itself says of them.
+
+Rule: a plan may be a stranger's. Nothing it names is imported: of a recipe of one's own only what the user names again,
+and that must be what was baked with, to the byte.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixbake.core.own import OwnStep
+from mixbake.core.programs import Most, Programs
+from mixbake.errors import Damage, PlanDiffers, UsageError
+from mixbake.recipes.loaded import FLAGS, STORED_NAME, load, within_limits
+from mixbake.recipes.presets import OWN_FIELDS, RECIPES, NamedRecipe, resolve
+
+_FIELDS = {"sha256", "distribution", "ops", "blends", "most", *FLAGS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A recipe of one's own that is not at hand: it draws crops, flips and pictures, and leaves programs empty."""
+
+    family: str
+    most: Most
+    own_steps: tuple[OwnStep, ...]
+    uses_pictures: bool
+    gray_pictures: bool
+    mirrored_pictures: bool
+    symmetric: bool
+
+    def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
+        """Leave every program empty: only its file knows."""
+
+
+def is_own(stored: Mapping[str, Any]) -> bool:
+    """Whether a plan's recipe is one's own."""
+    return "own" in stored
+
+
+def recorded(stored: Mapping[str, Any], *, size: int) -> NamedRecipe:
+    """The recipe that a plan records; of one's own, an `Unread`. Raises Damage when there can be none such."""
+    if is_own(stored):
+        return _unread(stored)
+    overrides = _parameters(stored)
+    try:
+        if stored["name"] not in RECIPES:
+            raise UsageError(f"unknown recipe {stored['name']!r:.60}")  # noqa: TRY301 - a bare name stands for two
+        named = resolve(stored["name"], size=size, overrides=overrides)
+    except (UsageError, TypeError, ValueError, KeyError) as error:
+        raise Damage(f"its recipe cannot be drawn by this version of mixbake ({error})") from error
+    if {**stored, **overrides} != named.parameters():
+        raise Damage("its recipe lacks parameters of this version of mixbake: use the version that baked it")
+    return named
+
+
+def given_again(stored: Mapping[str, Any], spec: str | None, *, size: int) -> NamedRecipe:
+    """The recipe of a plan, ready to draw and render: spec is the user's --recipe, for one of one's own.
+
+    Raises UsageError when that is missing, or given where there is nothing to give; PlanDiffers when it is another
+    one than the plan records; Damage as `recorded`.
+    """
+    if not is_own(stored):
+        if spec is not None:
+            raise UsageError(f"--recipe {spec}: this bake's recipe is mixbake's {stored['name']!r:.60}: leave it out")
+        return recorded(stored, size=size)
+    name = _unread(stored).name
+    if spec is None:
+        raise UsageError(
+            f"this bake's recipe {name} is not mixbake's, and nothing that a bake names is run: say which code it is "
+            "with --recipe FILE.py:NAME, or the name that an installed distribution offers it by"
+        )
+    loaded = load(spec)
+    named = NamedRecipe(name=loaded.stored_name, recipe=loaded)
+    if named.name != name:
+        raise PlanDiffers(f"--recipe {spec} is {named.name}, and the bake was made by {name}")
+    if loaded.record != stored["own"]:
+        before, now = stored["own"]["sha256"], loaded.code.sha256
+        raise PlanDiffers(
+            f"{loaded.code.file} is not the code that the bake was made by (sha256 {now[:12]}, was {before[:12]}): "
+            "restore it to replay or extend this bake"
+        )
+    named = NamedRecipe(name=name, recipe=loaded.with_parameters(_parameters(stored)))
+    if dict(stored) | _parameters(stored) != named.parameters():
+        raise Damage(f"the parameters of its recipe {name} are not those that its code has")
+    return named
+
+
+def _parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in stored.items() if name not in OWN_FIELDS}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _unread(stored: Mapping[str, Any]) -> NamedRecipe:
+    """Raises Damage unless every value is one that a build records."""
+    own = stored["own"]
+    try:
+        if set(own) != _FIELDS or not STORED_NAME.fullmatch(stored["name"]) or type(stored["family"]) is not str:
+            raise ValueError("its fields")  # noqa: TRY301 - told below, as what the constructors raise
+        if not all(type(own[flag]) is bool for flag in FLAGS) or not re.fullmatch("[0-9a-f]{64}", own["sha256"]):
+            raise ValueError("its facts")  # noqa: TRY301 - as above
+        most = Most(**own["most"])
+        if not within_limits(most):
+            raise ValueError(f"{most}")  # noqa: TRY301 - as above
+        steps = [
+            OwnStep(name=name, sources=sources, args=tuple(told["args"]))
+            for table, sources in (("ops", 1), ("blends", 2))
+            for name, told in own[table].items()
+        ]
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Damage(f"what the plan says of its recipe of one's own cannot be ({error})") from error
+    flags = {flag: own[flag] for flag in FLAGS}
+    recipe = Unread(family=stored["family"], most=most, own_steps=tuple(steps), **flags)
+    return NamedRecipe(name=stored["name"], recipe=recipe)
