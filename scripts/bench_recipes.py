@@ -136,7 +136,7 @@ def transformed(name: str, material: Material, *, pil: bool) -> Way:
     """`mixbake.transforms`, one picture a call."""
     transforms: Any = importlib.import_module("mixbake.transforms")
     pictures = {} if name == "augmix" else {"mixing_set": material.windows(gray=False)}
-    transform = getattr(transforms, TRANSFORMS[name])(**pictures)
+    transform = getattr(transforms, TRANSFORMS[name])(**pictures, size=material.size)
     images: list[Any] = [Image.fromarray(image) if pil else image for image in material.images]
 
     def mix() -> int:
