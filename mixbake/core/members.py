@@ -19,7 +19,8 @@ PATH_LIMIT = 4096
 
 # Upper bounds of what the writer emits: names of at most 20 letters, arguments of at most 12 characters and a comma.
 # A weighted step's name and weights are so short that the registers they weigh fit in what is left.
-_FRAME, _STEP, _ARGUMENT, _OP, _BLEND = 350, 46, 13, 38, 13
+# A box has four whole numbers below 10,000.
+_FRAME, _STEP, _ARGUMENT, _OP, _BLEND, _BOX = 350, 46, 13, 38, 13, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,8 @@ def member_length(most: Most, *, classes: Iterable[str], paths: Iterable[str], r
     most: of the recipe.
     """
     frame = _FRAME + len(recipe) + most.steps * _STEP + most.arguments * _ARGUMENT
-    frame += most.ops * _OP + most.blends * _BLEND
+    frame += most.ops * _OP + most.blends * _BLEND + most.boxes * _BOX
+    frame -= most.either * min(_OP, _BLEND + _BOX)
     frame += max((len(json.dumps(name)) for name in classes), default=0)
     whole = frame + max((len(json.dumps(path)) for path in paths), default=0)
     with_path = whole <= PATH_LIMIT

@@ -22,12 +22,18 @@ from mixbake.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Most:
-    """Upper bounds of a recipe's programs: steps, operations, blends, and the arguments of all steps together."""
+    """Upper bounds of a recipe's programs: steps, operations, blends, and the arguments of all steps together.
+
+    boxes: blends that may be limited to a box; the box is not among the arguments. either: of so many operations and so
+    many blends, a program has only one or the other of each.
+    """
 
     steps: int
     ops: int
     blends: int
     arguments: int
+    boxes: int = 0
+    either: int = 0
 
     def holds(self, other: "Most") -> bool:
         """Whether nothing of another one is more."""

@@ -74,10 +74,16 @@ class IPMix:
 
     @property
     def most(self) -> Most:
-        """The longest program: boxed blends in all rounds, each with an operation if partners are both."""
+        """The longest program: in all rounds an operation, a blend in a box, or, if partners are both, both of them."""
         rounds, steps = self.k * self.t, 2 if self.partners == "both" else 1
-        arguments = rounds * (6 + 2 * (steps - 1)) + self.k + 1
-        return Most(steps=rounds * steps + 1, ops=rounds, blends=rounds, arguments=arguments)
+        return Most(
+            steps=rounds * steps + 1,
+            ops=rounds,
+            blends=rounds,
+            arguments=2 * rounds * steps + self.k + 1,
+            boxes=rounds,
+            either=rounds if self.partners == "pictures" else 0,
+        )
 
     @property
     def uses_pictures(self) -> bool:

@@ -19,7 +19,7 @@ from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
 from mixbake.core.programs import Most, Programs
-from mixbake.recipes.recipe import require, require_beta
+from mixbake.recipes.recipe import require, require_beta, require_whole
 from mixbake.recipes.tensor_law import write_op
 from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend
 
@@ -53,11 +53,13 @@ class LayerMix:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
+        require(round(self.severity, 6) == self.severity, f"severity {self.severity} has more than six decimal places")
         require_beta(self.beta)
         require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
-        require(0 <= self.min_posterize_bits <= 4, f"min-posterize-bits {self.min_posterize_bits}: must be 0 to 4")
+        require_whole("min_posterize_bits", self.min_posterize_bits, 0, 4)
         require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
-        known = set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
+        whole = all(type(layer) is int for layer in self.layers)
+        known = whole and set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
         require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
         law = self.coefficients
         require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")

@@ -1,4 +1,4 @@
-"""AugMix, PixMix and IPMix as their papers state them, in plain float64 numpy, against what is rendered.
+"""LayerMix, AugMix, PixMix and IPMix as their papers state them, in plain float64 numpy, against what is rendered.
 
 What was drawn is read from ops, levels, blends and the arguments of blends and sums; everything else (what a level
 becomes, which register is read, how often) follows from the statements here. Rule: nothing is taken from the recipes.
@@ -12,15 +12,14 @@ import formulas
 import numpy as np
 import pytest
 from formulas import Image, Values, rounded
+from plain_programs import blended, drawn, registers
 
-from mixbake.core import render
 from mixbake.core.ops import STEPS
-from mixbake.core.variant import Step, Variant
+from mixbake.core.variant import Variant
 from mixbake.data.demo import draw_demo
 from mixbake.recipes.presets import RECIPES
-from mixbake.recipes.recipe import Lot, draw
 
-NAMES = [name for name, recipe in RECIPES.items() if recipe.family in ("augmix", "pixmix", "ipmix")]
+NAMES = [name for name in RECIPES if name != "plain"]
 VARIANTS = 60
 STEP_BOUND = 1
 """Grey levels by which a register may differ from the formula on the registers that it was made from."""
@@ -30,44 +29,40 @@ WHOLE_BOUNDS = 0.25, 0.02
 
 def rendered(name: str, size: int) -> Iterator[tuple[Variant, list[Image]]]:
     """Variants with all their registers: crop, picture, and what each step writes."""
-    images = np.stack([draw_demo(number, size=size, split="train") for number in range(6)])
+    images = [draw_demo(number, size=size, split="train") for number in range(6)]
     prepared = [draw_demo(number, size=size + 5, split="test") for number in range(4)]
-    rows = np.arange(VARIANTS)
-    lot = Lot(
-        seed=4,
-        view="mix",
-        images=rows % 6,
-        numbers=rows // 6,
-        shapes=np.full((VARIANTS, 2), size, np.int32),
-        size=size,
-        crop="pad",
-        bake_flip=True,
-        group=1,
-        pictures=np.full((4, 2), size + 5, np.int32),
-    )
-    table = draw(RECIPES[name], lot, name=name)
-    for row in rows.tolist():
-        variant = table.variant(row)
+    for variant in drawn(RECIPES[name], name, images, prepared, VARIANTS):
         picture = None if variant.picture is None else prepared[variant.picture.id]
-        yield variant, registers(variant, images[row % 6], picture, size)
-
-
-def registers(variant: Variant, image: Image, picture: Image | None, size: int) -> list[Image]:
-    crop = render.crop(image, variant.crop, size, flip=variant.flip)
-    found = [crop, np.zeros_like(crop)]
-    if variant.picture is not None and picture is not None:
-        assert (variant.picture.hflip, variant.picture.vflip, variant.picture.gray) == (False, False, False)
-        left, top = variant.picture.left, variant.picture.top
-        found[1] = picture[top : top + size, left : left + size].copy()
-    begun = (replace(variant, steps=variant.steps[:count]) for count in range(1, len(variant.steps) + 1))
-    return [*found, *(render.render(part, image, picture, size=size) for part in begun)]
+        yield variant, registers(variant, images[variant.image], picture)
 
 
 # ── what an operation does at a level ─────────────────────────────────────────────────────────────
 
 
 def operation(op: str, v: float, x: Image, law: str) -> Values:
-    """AugMix's operations at a level v, signed (arXiv 1912.02781 and its code; Composer's and IPMix's variants)."""
+    """An operation at a level v, signed."""
+    return at_tensor_level(op, v, x, int(law[-1])) if law.startswith("tensor") else at_pil_level(op, v, x, law)
+
+
+def at_tensor_level(op: str, u: float, x: Image, least: int) -> Values:
+    """LayerMix's operations (arXiv 2501.04861 and its code); least: bits that posterize keeps."""
+    if op.startswith("posterize"):
+        return formulas.posterize(x, max(int(u) if op == "posterize" else 4 - int(u), least))
+    if op.startswith("solarize"):
+        threshold = u if op == "solarize" else 1 - u
+        # In millionths, as levels are drawn: u · 255 in floats may miss a whole number.
+        return np.where(x.astype(int) * 1_000_000 >= round(threshold * 1_000_000) * 255, 255.0 - x, x)
+    arguments = {
+        **{moved: [u] for moved in ("rotate", "translate_x", "translate_y")},
+        **{sheared: [u, 1] for sheared in ("shear_x", "shear_y")},
+        **{colour: [1 + u] for colour in ("color", "contrast", "brightness", "sharpness")},
+        "autocontrast": [0],
+    }
+    return np.asarray(formulas.FORMULAS[op](x, *arguments.get(op, [])), np.float64)
+
+
+def at_pil_level(op: str, v: float, x: Image, law: str) -> Values:
+    """AugMix's operations (arXiv 1912.02781 and its code; Composer's and IPMix's variants)."""
     sign, size, side = np.sign(v), round(abs(v) * 1_000_000), len(x)
     whole = {
         "rotate": size * 3 // 1_000_000,
@@ -91,25 +86,6 @@ def operation(op: str, v: float, x: Image, law: str) -> Values:
     return values
 
 
-BLENDS: dict[str, Callable[[Image, Image, float, float], Values]] = {
-    "arithmetic": formulas.arithmetic,
-    "geometric": formulas.geometric,
-}
-
-
-def blended(step: Step, x1: Image, x2: Image) -> Image:
-    """A blend, limited to its box if it has one; which values a mask keeps is the kernel's own choice."""
-    left, top, width, height = step.args[2:] or (0, 0, len(x1), len(x1))
-    box = np.s_[int(top) : int(top + height), int(left) : int(left + width)]
-    result = x1.copy()
-    a, b = step.args[:2]
-    if step.do in BLENDS:
-        result[box] = rounded(BLENDS[step.do](x1[box], x2[box], a, b))
-    else:
-        result[box] = render.apply(step.do, [x1, x2], (a, int(b)))[box]
-    return result
-
-
 # ── the algorithms ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -120,7 +96,7 @@ class Story:
         self.uses = list(zip(variant.ops, variant.levels, strict=True))
         self.blends = list(variant.blends)
         self.steps = list(variant.steps)
-        self.law = law
+        self.law, self.layer = law, variant.layer
         self.made: list[Image] = [crop, picture]
 
     def next_is_op(self) -> bool:
@@ -135,7 +111,7 @@ class Story:
     def blend(self, register: int, partner: int, *, boxed: bool) -> int:
         name, step = self.blends.pop(0), self.steps.pop(0)
         assert (step.do, step.src, len(step.args)) == (name, (register, partner), 6 if boxed else 2)
-        return self._write(blended(step, self.made[register], self.made[partner]))
+        return self._write(rounded(blended(step, self.made[register], self.made[partner])))
 
     def sum(self, chains: list[int]) -> int:
         """(1 - t) x + t Σ w_i chain_i."""
@@ -152,6 +128,17 @@ class Story:
     def _write(self, image: Image) -> int:
         self.made.append(image)
         return len(self.made) - 1
+
+
+def layermix(story: Story) -> None:
+    """One operation for all uses: of x; blended with itself; and of that, blended with the picture."""
+    assert len({name for name, _ in story.uses}) == 1
+    assert story.layer in (1, 2, 3)
+    x = story.op(0)
+    if story.layer >= 2:
+        x = story.blend(x, story.op(0), boxed=False)
+    if story.layer == 3:
+        story.op(story.blend(x, 1, boxed=False))
 
 
 def augmix(story: Story) -> None:
@@ -201,8 +188,21 @@ def ipmix(story: Story) -> None:
     story.sum(chains)
 
 
-ALGORITHMS: dict[str, Callable[[Story], None]] = {"augmix": augmix, "pixmix": pixmix, "ipmix": ipmix}
-LAWS = {"augmix-composer": "composer", "ipmix-cifar": "cutoff", "ipmix-imagenet": "cutoff"}
+ALGORITHMS: dict[str, Callable[[Story], None]] = {
+    "layermix": layermix,
+    "augmix": augmix,
+    "pixmix": pixmix,
+    "ipmix": ipmix,
+}
+LAWS = {
+    "layermix-cifar": "tensor 1",
+    "layermix-imagenet": "tensor 1",
+    "layermix-code": "tensor 0",
+    "layermix-article": "tensor 1",
+    "augmix-composer": "composer",
+    "ipmix-cifar": "cutoff",
+    "ipmix-imagenet": "cutoff",
+}
 
 
 @pytest.mark.parametrize("size", [32, 48])
@@ -231,7 +231,7 @@ def test_every_register_is_the_formula_of_those_before_it(name: str) -> None:
             elif step.do == "weighted":
                 wanted = rounded(sum(w * r.astype(np.float64) for w, r in zip(step.args, read, strict=True)))
             else:
-                wanted = blended(step, *read)
+                wanted = rounded(blended(step, *read))
             apart = np.abs(wanted.astype(int) - found[i + 2].astype(int)).max()
             assert apart <= STEP_BOUND, (variant, i)
 

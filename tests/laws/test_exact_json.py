@@ -196,6 +196,7 @@ CHAINS: dict[str, Recipe] = {
     "pixmix, largest": PixMix(severity=10, k=8, blends=tuple(BLENDS)),
     "ipmix, largest": IPMix(severity=10, op_set="ipmix15", k=2, t=8, patches=(1023,), partners="both"),
     "ipmix, widest": IPMix(severity=10, op_set="ipmix15", k=7, t=2, patches=(1023,), partners="both"),
+    "ipmix, pictures": IPMix(severity=10, op_set="ipmix15", k=2, t=8, patches=(1023,)),
 }
 BOX = (1000, 1000, 1023, 1023)
 COARSE: dict[str, tuple[int | float, ...]] = {
@@ -207,14 +208,12 @@ COARSE: dict[str, tuple[int | float, ...]] = {
 """Operations with long names or arguments under the laws of AugMix, PixMix and IPMix, at severity 10 and size 1024."""
 
 
-def longest_chain(recipe: Recipe, op: str, blend: str, name: str) -> Variant:
-    """As many operations, blends and weights as the recipe says, with registers of two digits."""
+def longest_chain(recipe: Recipe, op: str, blend: str, name: str, *, blends: int) -> Variant:
+    """With so many blends, as many operations and weights as the recipe says, with registers of two digits."""
     most, boxed = recipe.most, recipe.family == "ipmix"
-    blends = 0 if recipe.family == "augmix" else most.blends
+    ops = most.ops - (blends if most.either else 0)
     args = (*LONGEST_ARGS[blend], *(BOX if boxed else ()))
-    # Blends first: where a program has room for fewer steps than both together, they are longer.
-    steps = [Step(do=blend, src=(0, 1), args=args)] * blends + [Step(do=op, src=(0,), args=COARSE[op])] * most.ops
-    steps = steps[: most.steps - (recipe.family != "pixmix")]
+    steps = [Step(do=blend, src=(0, 1), args=args)] * blends + [Step(do=op, src=(0,), args=COARSE[op])] * ops
     steps = [replace(step, src=(min(i, 99),) * len(step.src)) for i, step in enumerate(steps, 1)]
     if recipe.family != "pixmix":
         chains = getattr(recipe, "width", None) or recipe.k  # type: ignore[attr-defined]  # IPMix has k
@@ -226,8 +225,8 @@ def longest_chain(recipe: Recipe, op: str, blend: str, name: str) -> Variant:
         view="clean",
         recipe=name,
         layer=None,
-        ops=(op,) * most.ops,
-        levels=(-9.999999,) * most.ops,
+        ops=(op,) * ops,
+        levels=(-9.999999,) * ops,
         blends=(blend,) * blends,
         crop=LONGEST_CROP,
         flip=False,
@@ -240,9 +239,12 @@ def longest_chain(recipe: Recipe, op: str, blend: str, name: str) -> Variant:
 def test_no_program_of_chains_outgrows_its_member(name: str) -> None:
     recipe, path = CHAINS[name], "a/00001.png"
     length, _ = member_length(recipe.most, classes=["a"], paths=[path], recipe=name)
-    for op, blend in product(COARSE, BLENDS):
-        variant = longest_chain(recipe, op, blend, name)
-        assert len(variant.steps) == recipe.most.steps
+    most = recipe.most
+    # Where a round is one or the other, lengths are linear in how many are blends: the ends are the longest.
+    counts = (0, most.blends) if most.either else (0,) if recipe.family == "augmix" else (most.blends,)
+    for op, blend, blends in product(COARSE, BLENDS, counts):
+        variant = longest_chain(recipe, op, blend, name, blends=blends)
+        assert len(variant.steps) == most.steps
         text = spelt(variant, label=999_999, name="a", source=path)
         assert len(text) <= length, (len(text), length, text)
         assert programs.from_variants([variant]).variant(0) == variant

@@ -162,3 +162,14 @@ def test_forms_of_programs_have_the_papers_probabilities() -> None:
     assert programs_of(IPMix(k=1, t=1, partners="both")) == pytest.approx(
         {"bare crop": 1 / 2, "1 op": 1 / 4, "1 blend, picture": 1 / 8, "1 op, 1 blend": 1 / 8}
     )
+
+
+def test_boxes_have_the_papers_probabilities() -> None:
+    """Counted by hand for patches of 2 and 4 in an image of 5."""
+    box = LAWS["ipmix"](IPMix(patches=(2, 4)), 5).box
+    assert box
+    np.testing.assert_allclose(np.diff(box.offset.cdf(np.arange(-1, 4))), [1 / 8 + 1 / 4, 1 / 8 + 1 / 4, 1 / 8, 1 / 8])
+    # Of a patch of 4, whole with ½, else 2, 3 or 4; a patch of 2 has no smaller box.
+    np.testing.assert_allclose(np.diff(box.side.cdf(np.arange(1, 5))), [1 / 2 + 1 / 12, 1 / 12, 1 / 12 + 1 / 4])
+    square = dict(zip(box.shape.values, box.shape.weights, strict=True))["square"] / sum(box.shape.weights)
+    assert square == pytest.approx(1 / 2 + 1 / 4 + 1 / 12)

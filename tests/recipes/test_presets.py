@@ -14,6 +14,7 @@ from mixbake.recipes.origins import FAMILIES, PRESETS
 from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
 from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe, read_overrides, resolve
+from mixbake.recipes.recipe import spell_value
 from mixbake.storage.store import canonical_json
 
 
@@ -90,6 +91,7 @@ OUT_OF_RANGE: list[dict[str, Any]] = [
     {"severity": 10.001},
     {"severity": float("nan")},
     {"severity": float("inf")},
+    {"severity": 1e-9},
     {"beta": 0},
     {"beta": -3},
     {"beta": 100.5},
@@ -97,11 +99,13 @@ OUT_OF_RANGE: list[dict[str, Any]] = [
     {"op_set": "layer13"},
     {"min_posterize_bits": -1},
     {"min_posterize_bits": 5},
+    {"min_posterize_bits": 2.5},
     {"quirks": "all"},
     {"layers": ()},
     {"layers": (0,)},
     {"layers": (1, 4)},
     {"layers": (1, 1)},
+    {"layers": (1.0, 2.0)},
     {"coefficients": "concave"},
     {"coefficients": "convex", "beta": 2.5},
 ]
@@ -143,6 +147,7 @@ def test_recipes_are_values() -> None:
     with pytest.raises(UsageError, match="no parameter"):
         resolve("plain", size=32, overrides={"severity": 3})
     assert not Plain().uses_pictures
+    assert not Plain().gray_pictures
     assert not LayerMix(layers=(1, 2)).uses_pictures
     assert LayerMix().uses_pictures
 
@@ -183,6 +188,7 @@ REFUSED: list[tuple[type[Any], dict[str, Any]]] = [
     (PixMix, {"beta": 0}),
     (PixMix, {"beta": 2.1234567}),
     (PixMix, {"severity": 0.05}),
+    (PixMix, {"severity": 2.0000001}),
     (PixMix, {"severity": 10.5}),
     (PixMix, {"severity": float("nan")}),
     (PixMix, {"op_set": "layer12"}),
@@ -246,3 +252,9 @@ def test_every_preset_tells_where_its_values_are_from() -> None:
         assert list(FAMILIES[recipe.family].fields) == own
         assert sorted(PRESETS[name].sources) == sorted(own)
     assert FAMILIES.keys() == {recipe.family for recipe in RECIPES.values()}
+
+
+def test_values_are_spelt_as_they_are_set() -> None:
+    for name in ("layers=1,3", "severity=2.5", "quirks=published"):
+        field, _, text = name.partition("=")
+        assert spell_value(read_overrides("layermix", [name])[field]) == text
