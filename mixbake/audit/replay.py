@@ -11,7 +11,7 @@ the bake (another environment id) may they differ, by at least BOUND dB of PSNR:
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,8 @@ from mixbake.audit.scribe import describe_header, recipe_of
 from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.variant import Variant, from_json, schema
-from mixbake.data.pictures import PictureSet, open_pictures, prepare
+from mixbake.data.pictures import prepare, spell_specs
+from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import Damage, MixingDiffers, PlanDiffers, StorageError, UsageError
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
@@ -122,10 +123,10 @@ class Replayer:
     """Makes variants of one bake again; opens source and mixing pictures once.
 
     bake: opened. out: its folder. source: spec of the source, by default the one that the build was given.
-    mixing_set: spec of a mixing set to prepare anew instead of the bake's own file.
+    mixing_set: specs of mixing sets to prepare anew instead of the bake's own file; by default that.
     """
 
-    def __init__(self, bake: Bake, out: Path, *, source: str | None = None, mixing_set: str | None = None) -> None:
+    def __init__(self, bake: Bake, out: Path, *, source: str | None = None, mixing_set: Sequence[str] = ()) -> None:
         self._bake, self._out, self._mixing_set = bake, out, mixing_set
         self._source_spec = source
         self._environments: dict[str, bool] = {}
@@ -286,7 +287,7 @@ class Replayer:
         plan, advice = self._bake.plan, "name the mixing set with --mixing-set, or restore the file"
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
-        if self._mixing_set is not None:
+        if self._mixing_set:
             gray = recipe_of(plan).recipe.gray_pictures
             try:
                 found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
@@ -294,7 +295,8 @@ class Replayer:
                 raise MixingDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
             if found.digest != plan.mixing:
                 raise MixingDiffers(
-                    f"{plain(self._mixing_set)} is not the mixing set of the bake: its digest is {found.digest[:16]}"
+                    f"{plain(spell_specs(self._mixing_set))} is not the mixing set of the bake: its digest is "
+                    f"{found.digest[:16]}"
                 )
             return found
         path = self._out / mixing_path(plan.mixing)

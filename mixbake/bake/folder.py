@@ -221,7 +221,10 @@ class Folder:
 
 
 def _given(planned: Planned, settings: BuildSettings) -> dict[str, Any]:
-    return {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
+    sets = settings.mixing_sets
+    # A single set stands there as it was typed.
+    written = sets[0] if len(sets) == 1 else list(sets)
+    return {"source": settings.source, "mixing_set": written if planned.pictures else None}
 
 
 def _in_bytes(size: int | None) -> str:

@@ -13,6 +13,12 @@ from mixbake.errors import Damage, PlanDiffers, UsageError
 
 Shards = Annotated[Path, typer.Argument(help="The folder of a finished bake.")]
 Moved = Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")]
+MixingSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mixing-set", "--mixing", help="Prepare these pictures again instead of the bake's own file. Again for more."
+    ),
+]
 
 
 @app.command()
@@ -51,9 +57,7 @@ def replay(
     shards: Shards,
     key: Annotated[str, typer.Argument(help="Of the variant, as in 00000042-0003.")],
     source: Moved = None,
-    mixing_set: Annotated[
-        str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
-    ] = None,
+    mixing_set: MixingSet = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the strip here (PNG): source, crop, steps, result.")
     ] = None,
@@ -68,7 +72,7 @@ def replay(
 
     if output is not None and output.suffix.lower() != ".png":
         raise UsageError(f"--output {output}: a strip is a PNG: name it .png")
-    replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set)
+    replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set or ())
     found = replayer.replay(*replayer.find(key))
     if output is not None:
         publish_bytes(output, draw_strip(found))
@@ -111,9 +115,7 @@ def audit(
         Path | None, typer.Option("--output", "-o", help="The page; NAME-audit.html of SHARDS' name if not given.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")] = None,
-    mixing_set: Annotated[
-        str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
-    ] = None,
+    mixing_set: MixingSet = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Folder of test pictures: are any of them in the source?")
     ] = None,
@@ -135,7 +137,15 @@ def audit(
     from mixbake.storage.store import publish_bytes  # noqa: PLC0415
 
     most = dict(_limit(words, SIGNALS) for words in fail_on or [])
-    asked = Asked(source=source, mixing_set=mixing_set, against=against, full=full, sample=sample, seed=seed, most=most)
+    asked = Asked(
+        source=source,
+        mixing_set=tuple(mixing_set or ()),
+        against=against,
+        full=full,
+        sample=sample,
+        seed=seed,
+        most=most,
+    )
     page = output or Path(f"{shards.resolve().name}-audit.html")
     _check_place(page)
     with counting_each() as progress:
