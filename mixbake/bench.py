@@ -20,7 +20,7 @@ from mixbake.core import render
 from mixbake.core.render import Canvas
 from mixbake.data.decode import decode
 from mixbake.data.listing import Source
-from mixbake.data.pictures import open_pictures
+from mixbake.data.prepared import open_pictures
 from mixbake.data.sources import open_source
 from mixbake.errors import MissingExtra, MixbakeError, UsageError
 from mixbake.recipes.recipe import Lot, draw
@@ -241,6 +241,7 @@ class _Augment:
             bake_flip=plan.flip == "baked",
             group=plan.group,
             pictures=self._pictures[2],
+            mixing_sets=plan.mixing_sets,
         )
         table = draw(self._recipe.recipe, lot, name=self._recipe.name)
         yield from render.render_each(table, pixels, self._pictures, self._canvas)

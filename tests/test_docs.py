@@ -190,6 +190,8 @@ def test_presets_are_shown_with_every_field() -> None:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -35,7 +35,7 @@ class Audited:
         self.path = Path(path)
         self.bake = Bake.open(LocalShelf(self.path))
         self.catalog = Catalog(self.bake)
-        self._replayers: dict[tuple[str | None, str | None, str | None], Replayer] = {}
+        self._replayers: dict[tuple[str | None, tuple[str, ...], str | None], Replayer] = {}
 
     def info(self) -> Contents:
         """What the bake holds, counted. Raises Damage naming an index that cannot be used."""
@@ -85,20 +85,25 @@ class Audited:
         return next(read_records(self.catalog, rows)).pixels
 
     def replay(
-        self, key: str, source: str | None = None, mixing_set: str | None = None, recipe: str | None = None
+        self,
+        key: str,
+        source: str | None = None,
+        mixing_set: str | Sequence[str] | None = None,
+        recipe: str | None = None,
     ) -> "Replay":
         """A variant made again: `.equal`, `.stored`, `.rendered`, `.variant` and more, see `audit.replay.Replay`.
 
-        key: as for `picture`. source: where its image is, by default where the build found it. mixing_set: pictures
-        to prepare anew instead of the bake's own. recipe: the code of a recipe of one's own, FILE.py:NAME. A difference
-        is no error: see `.good` and `require_equal()`. Raises UsageError for an unknown key, PlanDiffers for another
-        source, mixing set or code, Damage for what is no whole record.
+        key: as for `picture`. source: where its image is, by default where the build found it. mixing_set: pictures,
+        of one set or several, to prepare anew instead of the bake's own. recipe: the code of a recipe of one's own,
+        FILE.py:NAME. A difference is no error: see `.good` and `require_equal()`. Raises UsageError for an unknown key,
+        PlanDiffers for another source, mixing set or code, Damage for what is no whole record.
         """
         from mixbake.audit.replay import Replayer  # noqa: PLC0415 - brings renderers, which rows do without
 
-        given = source, mixing_set, recipe
+        sets = (mixing_set,) if isinstance(mixing_set, str) else tuple(mixing_set or ())
+        given = source, sets, recipe
         if given not in self._replayers:
-            self._replayers[given] = Replayer(self.bake, self.path, source=source, mixing_set=mixing_set, recipe=recipe)
+            self._replayers[given] = Replayer(self.bake, self.path, source=source, mixing_set=sets, recipe=recipe)
         replayer = self._replayers[given]
         return replayer.replay(*replayer.find(key))
 

@@ -15,7 +15,7 @@ from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
 from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.storage.opened import Bake, describe_size
-from mixbake.storage.plan import FLIP_WORDS, given_in, spell_worth
+from mixbake.storage.plan import FLIP_WORDS, given_in, spell_mixing, spell_worth
 
 WIDTH = 100
 MOST_MISSING = 3
@@ -45,7 +45,8 @@ class Contents:
     given: source and mixing set as the user wrote them. images: baked; skipped: not. worth: epochs' worth.
     samples: clean crops included. bytes: of all tars; payload: of the pictures in them. per_class: images a class.
     layers: variants by layer. ops, blends: uses in all variants, by name. pictures: of the mixing set; used: of them
-    at least once; uses: of each. files: promised; missing: those that are absent or of another size, in words.
+    at least once; uses: of each; sets: of each mixing set, where they are weighted. files: promised; missing: those
+    that are absent or of another size, in words.
     """
 
     path: str
@@ -68,6 +69,7 @@ class Contents:
     pictures: int
     used: int
     uses: Spread
+    sets: tuple[Share, ...]
     environments: list[dict[str, Any]]
     built_with: dict[str, Any]
     files: int
@@ -111,6 +113,7 @@ def look_into(bake: Bake) -> Contents:
         pictures=plan.pictures,
         used=int((pictures > 0).sum()),
         uses=_spread(pictures),
+        sets=_uses_by_set(pictures, plan.mixing_sets),
         environments=list(document.get("environments", [])),
         built_with=dict(document.get("built_with", {})),
         files=len(files),
@@ -187,10 +190,14 @@ def _pairs(values: Mapping[str, Any], *, without: Sequence[str] = ()) -> list[st
 def _mixing(contents: Contents) -> list[str]:
     if not contents.mixing:
         return ["none"]
-    given, uses = str(contents.given.get("mixing_set", "not recorded")), contents.uses
+    given, uses, told = spell_mixing(contents.given), contents.uses, contents.plan["mixing_sets"]
     used = f"{contents.used:,} used, each {uses.least:,} to {uses.most:,} times"
     digest = f"digest {contents.mixing[:16]}"
-    return [given, f"{contents.pictures:,} pictures", used, f"median {uses.median:,g}", digest]
+    sets = [
+        f"set {number} by weight {weight}: {count:,} pictures, {one.count:,} uses ({one.share:.1%})"
+        for number, ((count, weight), one) in enumerate(zip(told, contents.sets, strict=True), 1)
+    ]
+    return [given, f"{contents.pictures:,} pictures", used, f"median {uses.median:,g}", digest, *sets]
 
 
 def _completeness(contents: Contents) -> list[str]:
@@ -199,6 +206,15 @@ def _completeness(contents: Contents) -> list[str]:
     more = len(contents.missing) - MOST_MISSING
     listed = [*contents.missing[:MOST_MISSING], *([f"and {more:,} more"] if more > 0 else [])]
     return [f"INCOMPLETE: {len(contents.missing):,} of {contents.files:,}", *listed]
+
+
+def _uses_by_set(pictures: NDArray[np.int64], sets: Sequence[tuple[int, int]]) -> tuple[Share, ...]:
+    """Of uses of each picture, those of each set; none where sets have no weights."""
+    if not sets:
+        return ()
+    starts = np.cumsum([0, *(count for count, _ in sets[:-1])])
+    total = max(1, int(pictures.sum()))
+    return tuple(Share(count=count, share=count / total) for count in np.add.reduceat(pictures, starts).tolist())
 
 
 def _codes(column: Any) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from mixbake.audit.page_signals import show_classes, show_signals
 from mixbake.audit.plots import chart
 from mixbake.audit.report import Report
 from mixbake.audit.statistics import ALPHA, Test
-from mixbake.storage.plan import FLIP_WORDS, spell_worth
+from mixbake.storage.plan import FLIP_WORDS, spell_mixing, spell_worth
 
 GENERATOR = "mixbake audit"
 _SIGN = f'<meta name="generator" content="{GENERATOR}'.encode()
@@ -345,7 +345,7 @@ def _plan(report: Report) -> Html:
         *([("Code of the recipe", ", ".join(map(plain, code)))] if code else []),
         ("Source, as given", given.get("source", "not recorded")),
         ("Source digest", tag("code", plan["source"])),
-        ("Mixing set, as given", given.get("mixing_set", "not recorded") if contents.mixing else "none"),
+        ("Mixing set, as given", spell_mixing(given) if contents.mixing else "none"),
         ("Mixing set digest", tag("code", contents.mixing or "none")),
         ("Flip", FLIP_WORDS.get(plan["flip"], plan["flip"])),
         *((words, _spelled(plan[name])) for name, words in _PLANNED.items()),

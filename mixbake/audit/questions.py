@@ -18,7 +18,7 @@ from mixbake.core import rng
 from mixbake.core.blends import BLENDS
 from mixbake.core.ops import OPS, STEPS
 from mixbake.core.variant import MICRO
-from mixbake.data.pictures import open_pictures
+from mixbake.data.prepared import open_pictures
 from mixbake.errors import Damage
 from mixbake.recipes.laws import (
     Box,
@@ -29,11 +29,12 @@ from mixbake.recipes.laws import (
     Pair,
     Sum,
     Use,
+    by_set,
     equally,
     mapped,
     product,
+    same_by_set,
     spell_program,
-    uniform,
 )
 from mixbake.recipes.stated import HALF, MASK_SEED, NEVER, pad_offset, window_offset
 from mixbake.storage.opened import RESTORE, Bake
@@ -90,7 +91,7 @@ def _about_drawn(draws: Draws, mixes: Ints, laws: Laws) -> Iterator[Question]:
     variants = draws.variants
     yield from _about_programs(variants, mixes, laws)
     if laws.ops is not None:
-        yield from _about_ops(draws, mixes, laws.ops)
+        yield from _about_ops(draws, mixes, laws.ops, laws.layer)
     yield from _about_blends(draws, mixes, laws)
     if laws.box is not None:
         yield from _about_boxes(draws.blended.box, laws.box)
@@ -139,7 +140,7 @@ def _programs(variants: Variety, mixes: Ints, law: Categorical) -> Ints:
     return np.array(places, np.int64)[which]
 
 
-def _about_ops(draws: Draws, mixes: Ints, law: Categorical) -> Iterator[Question]:
+def _about_ops(draws: Draws, mixes: Ints, law: Categorical, layers: Categorical | None) -> Iterator[Question]:
     """Operations that are drawn anew for each use."""
     uses, variants = draws.uses, draws.variants
     op = _places(uses.op, [OPS[name] for name in law.values])
@@ -149,6 +150,9 @@ def _about_ops(draws: Draws, mixes: Ints, law: Categorical) -> Iterator[Question
     yield _both("op of two uses", law, op[two], law, op[two + 1])
     first = np.full(len(variants.row), NO_USE, np.int64)
     first[uses.of[begins]] = op[begins]
+    if layers is not None:
+        layer = _places(variants.layer[mixes], [int(value) for value in layers.values])
+        yield _both("layer and op", layers, layer, law, first[mixes])
     even = _neighbours(variants, mixes, variants.number[mixes])
     one, other = first[mixes[even]], first[mixes[even + 1]]
     used = (one != NO_USE) & (other != NO_USE)
@@ -166,7 +170,10 @@ def _about_blends(draws: Draws, mixes: Ints, laws: Laws) -> Iterator[Question]:
     one, two = variants.blends[mixes] > 0, variants.blends[mixes] > 1
     yield Question(name="first blend", law=laws.blend, seen=first[one])
     yield Question(name="second blend", law=laws.blend, seen=second[two])
-    yield _both("first and second blend", laws.blend, first[two], laws.blend, second[two])
+    if laws.one_blend:
+        yield Question(name="one blend", law=_ALWAYS, seen=_coded(first[two] == second[two]))
+    else:
+        yield _both("first and second blend", laws.blend, first[two], laws.blend, second[two])
     if laws.pairs:
         summed = blended.args[np.isin(blended.blend, _SUMMED)]
         yield from _about_pairs(summed[:, 0], summed[:, 1], laws.pairs)
@@ -254,13 +261,14 @@ def _about_flips(variants: Variety, mixes: Ints, plan: Plan) -> Iterator[Questio
 def _about_pictures(variants: Variety, mixes: Ints, plan: Plan, mirrored: Categorical) -> Iterator[Question]:
     mixed = mixes[variants.picture[mixes] != OTHER]
     first = mixed[_firsts(variants, mixed)]
-    yield Question(name="picture", law=uniform(0, plan.pictures - 1), seen=variants.picture[first])
+    # Where no set has a weight of its own, all pictures are one set.
+    sets = plan.mixing_sets or ((plan.pictures, 1),)
+    yield Question(name="picture", law=by_set(sets), seen=variants.picture[first])
     yield Question(name="picture hflip", law=mirrored, seen=variants.hflip[first])
     yield Question(name="picture vflip", law=mirrored, seen=variants.vflip[first])
     even = _neighbours(variants, first, variants.group[first])
     same = variants.picture[first[even]] != variants.picture[first[even + 1]]
-    law = Categorical(values=("the same", "another"), weights=(1, plan.pictures - 1))
-    yield Question(name="picture of two numbers", law=law, seen=same.astype(np.int64))
+    yield Question(name="picture of two numbers", law=same_by_set(sets), seen=same.astype(np.int64))
     if plan.group > 1:
         turned = (variants.picture * 3 + variants.hflip) * 3 + variants.vflip
         yield Question(name="picture, shared", law=_ALWAYS, seen=_alike(variants, mixed, turned))

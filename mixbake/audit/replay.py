@@ -11,7 +11,7 @@ the bake (another environment id) may they differ, by at least BOUND dB of PSNR:
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,8 @@ from mixbake.core import render
 from mixbake.core.jit import cache_root
 from mixbake.core.own import OwnStep
 from mixbake.core.variant import Variant, from_json, schema
-from mixbake.data.pictures import PictureSet, open_pictures, prepare
+from mixbake.data.pictures import prepare, spell_specs
+from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import Damage, MixingDiffers, PlanDiffers, RecipeFailed, StorageError, UsageError
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recipe import Extended
@@ -128,8 +129,8 @@ class Replayer:
     """Makes variants of one bake again; opens source and mixing pictures once.
 
     bake: opened. out: its folder. source: spec of the source, by default the one that the build was given.
-    mixing_set: spec of a mixing set to prepare anew instead of the bake's own file. recipe: the code of a recipe of
-    one's own, as `--recipe` names it. Raises what `recipes.recorded.given_again` does.
+    mixing_set: specs of mixing sets to prepare anew instead of the bake's own file; by default that. recipe: the code
+    of a recipe of one's own, as `--recipe` names it. Raises what `recipes.recorded.given_again` does.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Replayer:
         out: Path,
         *,
         source: str | None = None,
-        mixing_set: str | None = None,
+        mixing_set: Sequence[str] = (),
         recipe: str | None = None,
     ) -> None:
         self._bake, self._out, self._mixing_set = bake, out, mixing_set
@@ -306,7 +307,7 @@ class Replayer:
         plan, advice = self._bake.plan, "name the mixing set with --mixing-set, or restore the file"
         if plan.mixing is None:
             raise Damage("a program mixes with a picture, and the bake has none")
-        if self._mixing_set is not None:
+        if self._mixing_set:
             gray = self.recipe.recipe.gray_pictures
             try:
                 found = prepare(self._mixing_set, cache_root() / "pictures", size=plan.size, gray=gray)
@@ -314,7 +315,8 @@ class Replayer:
                 raise MixingDiffers(f"{plain(error)}: say with --mixing-set where it is") from error
             if found.digest != plan.mixing:
                 raise MixingDiffers(
-                    f"{plain(self._mixing_set)} is not the mixing set of the bake: its digest is {found.digest[:16]}"
+                    f"{plain(spell_specs(self._mixing_set))} is not the mixing set of the bake: its digest is "
+                    f"{found.digest[:16]}"
                 )
             return found
         path = self._out / mixing_path(plan.mixing)

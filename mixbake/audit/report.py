@@ -38,14 +38,14 @@ MOST_ALIKE, OF_EACH = 12, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What an audit is asked for. source, mixing_set: their specs, or None for what the bake says of itself.
+    """What an audit is asked for. source: its spec; mixing_set: those of all sets; else what the bake says.
 
     recipe: the code of a recipe of one's own. against: a folder of test pictures to look for. full: every byte.
     sample: variants in the gallery. most: signals that can fail the bake, and how much of each is allowed.
     """
 
     source: str | None = None
-    mixing_set: str | None = None
+    mixing_set: tuple[str, ...] = ()
     recipe: str | None = None
     against: Path | None = None
     full: bool = False
@@ -153,7 +153,7 @@ class Report:
     def refused(self) -> tuple[str, ...]:
         """Why the source or mixing set that was asked for could not be used, each reason once."""
         asked = {"source": self.asked.source, "mixing set": self.asked.mixing_set}
-        return tuple(dict.fromkeys(reason for what, reason in self._lacking if asked[what] is not None))
+        return tuple(dict.fromkeys(reason for what, reason in self._lacking if asked[what]))
 
     @property
     def _lacking(self) -> list[tuple[str, str]]:
@@ -270,7 +270,7 @@ def _replayer(audited: Audited, asked: Asked) -> Replayer:
     replayer = Replayer(
         audited.bake, audited.path, source=asked.source, mixing_set=asked.mixing_set, recipe=asked.recipe
     )
-    if asked.mixing_set is not None:
+    if asked.mixing_set:
         # Of damage, every part tells what it cannot do.
         with suppress(Damage):
             replayer.require_pictures()

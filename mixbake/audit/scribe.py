@@ -154,6 +154,7 @@ class Scribe:
             bake_flip=plan.flip == "baked",
             group=plan.group,
             pictures=self.shapes,
+            mixing_sets=plan.mixing_sets,
         )
         return draw(self.recipe.recipe, lot, name=self.recipe.name)
 

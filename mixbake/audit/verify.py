@@ -26,7 +26,7 @@ from mixbake.audit.scribe import Scribe, scribe_of
 from mixbake.audit.shards import RangeCheck, Tally
 from mixbake.core import rng
 from mixbake.data.listing import sha256_of
-from mixbake.data.pictures import PictureSet, open_pictures
+from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recorded import given_again

@@ -26,7 +26,7 @@ from mixbake.core.programs import Programs
 from mixbake.core.render import Canvas
 from mixbake.data.decode import decode
 from mixbake.data.listing import Entry, Source, sha256_of
-from mixbake.data.pictures import PictureSet
+from mixbake.data.prepared import PictureSet
 from mixbake.errors import DecodeError, PlanDiffers
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recipe import Lot, draw
@@ -238,6 +238,7 @@ def _lot(
         bake_flip=plan.flip == "baked",
         group=plan.group,
         pictures=pictures[2],
+        mixing_sets=plan.mixing_sets,
     )
     return lot, which
 

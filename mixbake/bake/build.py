@@ -24,7 +24,7 @@ from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
 from mixbake.bake.warmup import warm_up
 from mixbake.core.jit import cache_root
 from mixbake.core.ops import overlaps_imagenet_c
-from mixbake.data.pictures import PictureSet, open_pictures
+from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import TooManySkipped, UsageError
 from mixbake.storage.finish import Finished, finish, is_own_card
 from mixbake.storage.lock import FolderLock

@@ -227,7 +227,10 @@ class Folder:
 
 
 def _given(planned: Planned, settings: BuildSettings) -> dict[str, Any]:
-    given = {"source": settings.source, "mixing_set": settings.mixing_set if planned.pictures else None}
+    sets = settings.mixing_sets
+    # A single set stands there as it was typed.
+    written = sets[0] if len(sets) == 1 else list(sets)
+    given = {"source": settings.source, "mixing_set": written if planned.pictures else None}
     return given | ({"recipe": settings.recipe} if is_own(planned.plan.recipe) else {})
 
 

@@ -28,6 +28,7 @@ from mixbake.core.variant import Step, Variant
 from mixbake.data.decode import decode
 from mixbake.data.fractals import cached_fractals, parse_fractals
 from mixbake.data.listing import Entry, Listing
+from mixbake.data.pictures import spell_specs
 from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.presets import resolve
 from mixbake.recipes.recipe import Extended, Lot, draw
@@ -108,15 +109,22 @@ def _with_size(settings: BuildSettings, say: Say) -> BuildSettings:
 def _with_few_fractals(settings: BuildSettings, notes: list[str]) -> BuildSettings:
     """Ask for no more fractals than are drawn already, or FEW_FRACTALS: hundreds would take a minute."""
     named = resolve(settings.recipe, size=settings.size, overrides=settings.overrides)
-    if not named.recipe.uses_pictures or settings.mixing_set.partition(":")[0] != "fractals":
+    if not named.recipe.uses_pictures:
         return settings
-    count = parse_fractals(settings.mixing_set)
-    folder = cached_fractals(count=1, side=128 if settings.size <= 64 else 512)
+    return replace(settings, mixing_set=tuple(_few(spec, settings.size, notes) for spec in settings.mixing_sets))
+
+
+def _few(spec: str, size: int, notes: list[str]) -> str:
+    """A mixing set, of which fewer fractals are asked for."""
+    if spec.partition(":")[0] != "fractals":
+        return spec
+    count = parse_fractals(spec)
+    folder = cached_fractals(count=1, side=128 if size <= 64 else 512)
     few = max(FEW_FRACTALS, len(list(folder.glob("fractal-*.png"))))
     if count <= few:
-        return settings
+        return spec
     notes.append(f"{few} fractals here, {count} in the bake: it will mix with other pictures than this sheet shows")
-    return replace(settings, mixing_set=f"fractals:count={few}")
+    return f"fractals:count={few}"
 
 
 def _chosen(planned: Planned, notes: list[str]) -> Iterator[tuple[Entry, Bytes]]:
@@ -170,6 +178,7 @@ def _drawn(planned: Planned, entry: Entry, image: Bytes) -> Programs:
         bake_flip=plan.flip == "baked",
         group=plan.group,
         pictures=render.NO_PICTURES[2] if pictures is None else pictures.shapes,
+        mixing_sets=plan.mixing_sets,
     )
     return draw(planned.recipe.recipe, lot, name=planned.recipe.name)
 
@@ -240,7 +249,7 @@ def _last(path: str) -> str:
 
 def _title(settings: BuildSettings, planned: Planned) -> tuple[str, str]:
     plan = planned.plan
-    mixing = f", {plan.pictures:,} mixing pictures ({settings.mixing_set})" if plan.pictures else ""
+    mixing = f", {plan.pictures:,} mixing pictures ({spell_specs(settings.mixing_set)})" if plan.pictures else ""
     recipe = f"{plan.recipe['name']}, {plan.size} px, crop {plan.crop}, flip {plan.flip}, seed {plan.seed}{mixing}"
     return f"{settings.source}: {len(planned.listing):,} images, {len(plan.classes):,} classes", recipe
 

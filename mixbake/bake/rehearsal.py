@@ -12,7 +12,7 @@ from mixbake.core import programs, render, rng
 from mixbake.core.kernels.program import Pictures
 from mixbake.core.ops import STEPS
 from mixbake.core.variant import Variant
-from mixbake.data.pictures import PictureSet
+from mixbake.data.prepared import PictureSet
 from mixbake.errors import RecipeFailed
 from mixbake.recipes.loaded import OwnRecipe, load
 from mixbake.recipes.presets import NamedRecipe

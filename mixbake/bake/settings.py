@@ -13,14 +13,15 @@ from mixbake.core import members
 from mixbake.core.variant import SCHEMA_VERSION
 from mixbake.data.decode import image_size, size_of_start
 from mixbake.data.listing import Entry, Listing, Source
-from mixbake.data.pictures import PictureSet, prepare
+from mixbake.data.pictures import prepare, spell_specs
+from mixbake.data.prepared import PictureSet
 from mixbake.data.sources import open_source
 from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.loaded import is_file
 from mixbake.recipes.presets import NamedRecipe, resolve
 from mixbake.storage import codecs
 from mixbake.storage.environment import environment_id
-from mixbake.storage.plan import MOST_IMAGES, Plan, block_images, source_digest
+from mixbake.storage.plan import MOST_IMAGES, MOST_WEIGHT, Plan, block_images, source_digest
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -40,7 +41,8 @@ HEADER_BYTES = 1 << 16
 class BuildSettings:
     """`mixbake build`'s arguments.
 
-    publish_every 0: only at the end. size 0: the images' common size. jobs 0: every core.
+    publish_every 0: only at the end. mixing_set: one or several; mixing_weights: how often each of them is mixed with,
+    whole numbers; if empty, a picture is any of all. size 0: the images' common size. jobs 0: every core.
     """
 
     source: str = "demo"
@@ -49,7 +51,8 @@ class BuildSettings:
     publish_every: int = 0
     recipe: str = "layermix"
     overrides: dict[str, Any] = field(default_factory=dict)
-    mixing_set: str = "fractals"
+    mixing_set: str | tuple[str, ...] = "fractals"
+    mixing_weights: tuple[int, ...] = ()
     classes: Path | None = None
     size: int = 0
     crop: str = "auto"
@@ -82,8 +85,30 @@ class BuildSettings:
         _between("--jobs", self.jobs, 0, 4096)
         if self.size:
             _between("--size", self.size, *SIZES)
+        self._require_weights()
         if self.repair and self.overwrite:
             raise UsageError("--repair keeps what is whole and --overwrite deletes everything: choose one")
+
+    @property
+    def mixing_sets(self) -> tuple[str, ...]:
+        """Every mixing set, in order."""
+        return (self.mixing_set,) if isinstance(self.mixing_set, str) else self.mixing_set
+
+    def _require_weights(self) -> None:
+        sets, weights = self.mixing_sets, self.mixing_weights
+        if not sets:
+            raise UsageError("--mixing-set: name one at least, for example fractals")
+        if not weights:
+            return
+        for weight in weights:
+            if type(weight) is not int:
+                raise UsageError(f"--mixing-weights {weight}: give whole numbers, for example 3,1")
+            _between("--mixing-weights", weight, 0, MOST_WEIGHT)
+        if len(weights) != len(sets):
+            given = ",".join(map(str, weights))
+            raise UsageError(f"--mixing-weights {given} for {len(sets)} mixing sets ({', '.join(sets)}): one for each")
+        if not any(weights):
+            raise UsageError("--mixing-weights are all 0: one set at least must be mixed with")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +152,7 @@ def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say:
         baked=baked,
         mixing=pictures.digest if pictures else None,
         pictures=len(pictures) if pictures else 0,
+        mixing_sets=_weighted(pictures, settings.mixing_weights) if pictures else (),
         size=size,
         crop=choose_crop(settings.crop, size),
         flip=choose_flip(settings.flip, named),
@@ -210,10 +236,10 @@ def _pictures(
 ) -> PictureSet | None:
     if not named.recipe.uses_pictures:
         if settings.mixing_set != BuildSettings.__dataclass_fields__["mixing_set"].default:
-            say(f"{named.name} mixes with no pictures: {settings.mixing_set} is left alone")
+            say(f"{named.name} mixes with no pictures: {spell_specs(settings.mixing_set)} is left alone")
         return None
     pictures = prepare(
-        settings.mixing_set,
+        settings.mixing_sets,
         folder,
         size=size,
         gray=named.recipe.gray_pictures,
@@ -221,8 +247,13 @@ def _pictures(
         progress=progress,
     )
     skipped = f", {len(pictures.skipped)} unreadable" if pictures.skipped else ""
-    say(f"{len(pictures):,} mixing pictures ({settings.mixing_set}){skipped}")
+    say(f"{len(pictures):,} mixing pictures ({spell_specs(settings.mixing_set)}){skipped}")
     return pictures
+
+
+def _weighted(pictures: PictureSet, weights: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Pictures and weight of each set. A single one's weight changes nothing: it is left out, so that plans are one."""
+    return tuple(zip(pictures.counts, weights, strict=True)) if len(weights) > 1 else ()
 
 
 def _ignored(listing: Listing) -> str:

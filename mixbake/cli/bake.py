@@ -27,7 +27,17 @@ RecipeName = Annotated[
         "--recipe", help="layermix, pixmix, augmix, ipmix, plain, a preset (`mixbake recipes`), or FILE.py:NAME."
     ),
 ]
-MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
+MixingSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mixing-set",
+        "--mixing",
+        help="Folder of pictures, or fractals[:count=256], which it is if not given. Again for more.",
+    ),
+]
+MixingWeights = Annotated[
+    str, typer.Option("--mixing-weights", help="How often each mixing set is used: 3,1. By default as it has pictures.")
+]
 Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]
 Size = Annotated[int, typer.Option("--size", help="Output side in pixels; the images' common size if not given.")]
 Severity = Annotated[float | None, typer.Option("--severity", help="Of the recipe: m, strength of the operations.")]
@@ -73,7 +83,8 @@ def build(
     epochs_worth: EpochsWorth = 1,
     publish_every: PublishEvery = 0,
     recipe: RecipeName = "layermix",
-    mixing_set: MixingSet = "fractals",
+    mixing_set: MixingSet = None,
+    mixing_weights: MixingWeights = "",
     classes: Classes = None,
     size: Size = 0,
     severity: Severity = None,
@@ -205,9 +216,20 @@ def _settings(arguments: dict[str, Any]) -> Any:
     if twice := sorted(overrides.keys() & named.keys()):
         raise UsageError(f"{', '.join(twice)}: given by --set and by a flag of its own: choose one")
     given["overrides"] = overrides | named
+    given["mixing_weights"] = _whole_numbers("--mixing-weights", given["mixing_weights"])
+    if sets := given.pop("mixing_set"):
+        given["mixing_set"] = tuple(sets)
     if "background" in given:
         given["background"] = _colour(given["background"])
     return BuildSettings(**given)
+
+
+def _whole_numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"{flag} {text}: write whole numbers with commas between them, for example 3,1") from None
 
 
 def _colour(text: str) -> tuple[int, int, int]:

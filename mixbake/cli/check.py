@@ -16,6 +16,12 @@ OwnRecipe = Annotated[
     str | None, typer.Option("--recipe", help="The bake's recipe, if it is one's own: FILE.py:NAME; else not needed.")
 ]
 Moved = Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")]
+MixingSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mixing-set", "--mixing", help="Prepare these pictures again instead of the bake's own file. Again for more."
+    ),
+]
 
 
 @app.command()
@@ -55,9 +61,7 @@ def replay(
     shards: Shards,
     key: Annotated[str, typer.Argument(help="Of the variant, as in 00000042-0003.")],
     source: Moved = None,
-    mixing_set: Annotated[
-        str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
-    ] = None,
+    mixing_set: MixingSet = None,
     recipe: OwnRecipe = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the strip here (PNG): source, crop, steps, result.")
@@ -73,7 +77,9 @@ def replay(
 
     if output is not None and output.suffix.lower() != ".png":
         raise UsageError(f"--output {output}: a strip is a PNG: name it .png")
-    replayer = Replayer(Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set, recipe=recipe)
+    replayer = Replayer(
+        Bake.open(LocalShelf(shards)), shards, source=source, mixing_set=mixing_set or (), recipe=recipe
+    )
     found = replayer.replay(*replayer.find(key))
     if output is not None:
         publish_bytes(output, draw_strip(found))
@@ -116,9 +122,7 @@ def audit(
         Path | None, typer.Option("--output", "-o", help="The page; NAME-audit.html of SHARDS' name if not given.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="The images it was made of, if they moved.")] = None,
-    mixing_set: Annotated[
-        str | None, typer.Option("--mixing-set", help="Prepare these pictures again instead of the bake's own file.")
-    ] = None,
+    mixing_set: MixingSet = None,
     recipe: OwnRecipe = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Folder of test pictures: are any of them in the source?")
@@ -143,7 +147,7 @@ def audit(
     most = dict(_limit(words, SIGNALS) for words in fail_on or [])
     asked = Asked(
         source=source,
-        mixing_set=mixing_set,
+        mixing_set=tuple(mixing_set or ()),
         recipe=recipe,
         against=against,
         full=full,

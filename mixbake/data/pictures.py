@@ -1,101 +1,41 @@
-"""Mixing sets: the pictures to mix with, prepared once into one memory-mapped file.
+"""Mixing sets: the pictures to mix with, prepared once into one memory-mapped file (`data.prepared`).
 
-`prepare` turns a folder (or the drawn `fractals`) into `<digest[:16]>.pictures`; `open_pictures` maps it.
-The file is, in little-endian order,
-
-    magic 16 bytes | layout uint32 | header length uint32 | digest 32 bytes | JSON header | zeros to 4096 | pixels
-
-The digest is the SHA-256 of everything before the pixels except itself, and the header holds the SHA-256
-of the pixels: opening always verifies the header, and one digest stands for the whole file.
 Rule: the content depends on the pictures' relative paths and bytes alone, never on where they lie, when
 they were written or how many threads prepared them; a prepared file is never changed in place.
 """
 
 import hashlib
 import json
-import shutil
-import struct
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from mixbake.data.cache import adding, sweep
+from mixbake.data.cache import sweep
 from mixbake.data.decode import decode
 from mixbake.data.fractals import cached_fractals, parse_fractals
 from mixbake.data.names import PICTURE_SUFFIXES, check_distinct, check_name, is_picture
+from mixbake.data.prepared import LONGEST, MAX_SIDE, PictureSet, Pixels, open_pictures, publish_pictures
 from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
 
 PREPARATION = 1
 """Version of what `prepare` does to pixels: a file of another version is not reused."""
 
-LONGEST = 4
-"""A prepared picture's long side is at most this many times its short side."""
-
-_MAGIC = b"mixbake pictures"
-_LAYOUT = 1
-_HEAD = struct.Struct("<16sII")
-_DIGEST_BYTES = hashlib.sha256().digest_size
-_PAGE = 4096
-_MAX_SIDE = 1 << 16
-_COPIED = 1 << 20
-"""Bytes copied at a time."""
-
 Progress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
-Pixels = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureSet:
-    """An opened prepared file. It pickles to its path and digest; each process maps the file once.
-
-    digest: SHA-256 hex, see the module. names: relative paths, `/` separators, sorted. skipped: (name,
-    reason) of the pictures that could not be decoded. inputs: SHA-256 hex of what the file was made from.
-    channels: 3, or 1 for gray. side: every picture's short side. shapes: int32[n, 2], (height, width).
-    offsets: int64[n], where picture i begins in `pixels`: uint8, flat, mapped, read-only.
-    """
-
-    path: Path
-    digest: str
-    channels: int
-    side: int
-    preparation: int
-    inputs: str = field(repr=False)
-    names: tuple[str, ...] = field(repr=False, compare=False)
-    skipped: tuple[tuple[str, str], ...] = field(repr=False, compare=False)
-    shapes: NDArray[np.int32] = field(repr=False, compare=False)
-    offsets: NDArray[np.int64] = field(repr=False, compare=False)
-    pixels: Pixels = field(repr=False, compare=False)
-    pixels_sha256: str = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def picture(self, index: int) -> Pixels:
-        """Return picture `index` in [0, n): a read-only view uint8[height, width, channels] of the mapped file."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"there is no picture {index} among the {len(self)} of {self.path}")
-        height, width = self.shapes[index].tolist()
-        start = int(self.offsets[index])
-        return self.pixels[start : start + height * width * self.channels].reshape(height, width, self.channels)
-
-    def __reduce__(self) -> tuple[Callable[[Path, str], "PictureSet"], tuple[Path, str]]:
-        return _reopen, (self.path, self.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,29 +48,44 @@ class _Input:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """The header's fields about pixels that were written."""
+
+    names: list[str]
+    shapes: list[tuple[int, ...]]
+    skipped: list[tuple[str, str]]
+    pixels_sha256: str
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
 def prepared_side(size: int) -> int:
     """Short side of the pictures prepared for a `size`-pixel bake: 36/32 up to 64, 256/224 above; in pixels."""
     return size * 36 // 32 if size <= 64 else round(size * 256 / 224)
 
 
 def prepare(
-    spec: str, folder: Path, *, size: int, gray: bool, jobs: int = 1, progress: Progress = _silent
+    spec: str | Sequence[str], folder: Path, *, size: int, gray: bool, jobs: int = 1, progress: Progress = _silent
 ) -> PictureSet:
-    """Prepare a mixing set for a `size`-pixel bake into `folder`; a whole file of the same inputs is reused.
+    """Prepare mixing sets for a `size`-pixel bake into `folder`; a whole file of the same inputs is reused.
 
-    spec: a folder of pictures (nested ones too; hidden and other files are ignored), or `fractals[:count=256]`.
-    gray: store ITU-R 601 luma, one channel, computed after the resize. jobs: threads; the bytes do not depend
-    on it. progress(what, done, total) is called in this thread after each picture that is drawn (fractals) and
-    prepared, not when a file is reused.
-    Raises UsageError (no folder, no readable picture, link loop), PlanDiffers (a picture changed meanwhile),
+    spec: a folder of pictures (nested ones too; hidden and other files are ignored), or `fractals[:count=256]`; or
+    several such, in order, which become one file. gray: store ITU-R 601 luma, one channel, computed after the resize.
+    jobs: threads; the bytes do not depend on it. progress(what, done, total) is called in this thread after each
+    picture that is drawn (fractals) and prepared, not when a file is reused.
+    Raises UsageError (no folder, a set without readable picture, link loop), PlanDiffers (a picture changed meanwhile),
     StorageError (reading or writing failed).
     """
-    if not 1 <= size <= _MAX_SIDE // 2 or jobs < 1:
-        raise UsageError(f"size is {size} and jobs is {jobs}: give 1 to {_MAX_SIDE // 2}, and at least 1")
+    specs = (spec,) if isinstance(spec, str) else tuple(spec)
+    if not 1 <= size <= MAX_SIDE // 2 or jobs < 1:
+        raise UsageError(f"size is {size} and jobs is {jobs}: give 1 to {MAX_SIDE // 2}, and at least 1")
     try:
-        inputs = list(_in_order(_hashed, _list(spec, size, jobs, progress), jobs))
+        sets = [list(_in_order(_hashed, listed, jobs)) for listed in _list_all(specs, size, jobs, progress)]
+        inputs = [item for one in sets for item in one]
         side = prepared_side(size)
-        digest = hashlib.sha256(_json([[item.name, item.bytes, item.sha256] for item in inputs])).hexdigest()
+        digest = _digest_of(sets)
         made = {"channels": 1 if gray else 3, "inputs": digest, "preparation": PREPARATION, "side": side}
         folder.mkdir(parents=True, exist_ok=True)
         if reused := _find(folder, inputs, made):
@@ -139,32 +94,25 @@ def prepare(
         # The header comes first in the file but is known last, so pixels wait in a file without a name.
         with tempfile.TemporaryFile(dir=folder) as pixels:
             written = _write_pixels(pixels, inputs, partial(resized, side=side, gray=gray), jobs, progress)
-            return open_pictures(_publish(folder, _json(made | written), pixels))
+            header = made | written.to_json() | _starts(specs, sets, written)
+            return open_pictures(publish_pictures(folder, _json(header), pixels))
     except OSError as error:
-        raise StorageError(f"cannot prepare {spec!r} in {folder}: {error}; mend that, then run again") from error
+        raise StorageError(
+            f"cannot prepare {spell_specs(spec)} in {folder}: {error}; mend that, then run again"
+        ) from error
 
 
-def open_pictures(path: Path, *, check: bool = False) -> PictureSet:
-    """Map a prepared file; its header is always verified, its pixels only with `check`, which reads them all.
-
-    Raises Damage naming the file when it is not as `prepare` wrote it, StorageError when it cannot be read.
-    """
-    try:
-        path = path.resolve(strict=True)
-        status = path.stat()
-        opened = _map(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
-    except OSError as error:
-        raise StorageError(f"cannot open {path}: {error.strerror}; prepare the mixing set again") from error
-    if check and hashlib.sha256(opened.pixels.data).hexdigest() != opened.pixels_sha256:
-        raise _damage(path, "its pixels are not those that were written")
-    return opened
+def spell_specs(spec: str | Sequence[str]) -> str:
+    """Mixing sets as messages name them."""
+    return spec if isinstance(spec, str) else ", ".join(spec)
 
 
-def _reopen(path: Path, digest: str) -> PictureSet:
-    opened = open_pictures(path)
-    if opened.digest != digest:
-        raise _damage(path, f"its digest is {opened.digest[:16]}, not {digest[:16]}")
-    return opened
+def _list_all(specs: Sequence[str], size: int, jobs: int, progress: Progress) -> list[list[tuple[str, Path]]]:
+    """`_list` of each set. A single set's names are bare; of several, two may have pictures of one name."""
+    listed = [_list(spec, size, jobs, progress) for spec in specs]
+    if len(listed) == 1:
+        return listed
+    return [[(f"{number}/{name}", path) for name, path in found] for number, found in enumerate(listed, 1)]
 
 
 def _list(spec: str, size: int, jobs: int, progress: Progress) -> list[tuple[str, Path]]:
@@ -214,6 +162,12 @@ def _hashed(named: tuple[str, Path]) -> _Input:
         return _Input(name=name, path=path, bytes=file.tell(), sha256=sha256)
 
 
+def _digest_of(sets: Sequence[Sequence[_Input]]) -> str:
+    """SHA-256 hex of what a file is made from: names, lengths and contents, and where a set ends."""
+    told = [[[item.name, item.bytes, item.sha256] for item in one] for one in sets]
+    return hashlib.sha256(_json(told[0] if len(told) == 1 else told)).hexdigest()
+
+
 def _find(folder: Path, inputs: Sequence[_Input], made: Mapping[str, object]) -> PictureSet | None:
     """Look in `folder` for a whole file that was `made` in the same way from the same inputs."""
     for path in sorted(folder.glob("[!.]*.pictures")):  # a hidden one is somebody's temporary, soon to be gone
@@ -233,8 +187,8 @@ def _find(folder: Path, inputs: Sequence[_Input], made: Mapping[str, object]) ->
 
 def _write_pixels(
     file: IO[bytes], inputs: Sequence[_Input], resize: Callable[[Pixels], Pixels], jobs: int, progress: Progress
-) -> dict[str, object]:
-    """Decode, resize and append every input to `file`, a few at a time; gives the header's fields about them."""
+) -> _Written:
+    """Decode, resize and append every input to `file`, a few at a time."""
     names: list[str] = []
     shapes: list[tuple[int, ...]] = []
     skipped: list[tuple[str, str]] = []
@@ -253,10 +207,21 @@ def _write_pixels(
             digest.update(picture.data)
             file.write(picture.data)
         progress("preparing mixing pictures", done, len(inputs))
-    if not names:
-        first = ": ".join(skipped[0])
-        raise UsageError(f"none of the mixing set's {len(inputs)} pictures can be read ({first}): give other pictures")
-    return {"names": names, "pixels_sha256": digest.hexdigest(), "shapes": shapes, "skipped": skipped}
+    return _Written(names=names, shapes=shapes, skipped=skipped, pixels_sha256=digest.hexdigest())
+
+
+def _starts(specs: Sequence[str], sets: Sequence[Sequence[_Input]], written: _Written) -> dict[str, list[int]]:
+    """The header's field of where sets begin; a single set has none. Raises UsageError for a set that has nothing."""
+    reasons, starts, end = dict(written.skipped), list[int](), 0
+    for spec, inputs in zip(specs, sets, strict=True):
+        readable = sum(item.name not in reasons for item in inputs)
+        if not readable:
+            whose = "the mixing set" if len(specs) == 1 else f"the mixing set {spec!r}"
+            first = f"{inputs[0].name}: {reasons[inputs[0].name]}"
+            raise UsageError(f"none of {whose}'s {len(inputs)} pictures can be read ({first}): give other pictures")
+        starts.append(end)
+        end += readable
+    return {"starts": starts} if len(starts) > 1 else {}
 
 
 def _decoded(item: _Input) -> Pixels | DecodeError:
@@ -301,83 +266,6 @@ def _in_order(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _preamble(header: bytes) -> tuple[bytes, str]:
-    """Everything before the pixels, and its digest."""
-    head = _HEAD.pack(_MAGIC, _LAYOUT, len(header))
-    body = header + bytes(-(len(head) + _DIGEST_BYTES + len(header)) % _PAGE)
-    digest = hashlib.sha256(head + body)
-    return head + digest.digest() + body, digest.hexdigest()
-
-
-def _publish(folder: Path, header: bytes, pixels: IO[bytes]) -> Path:
-    """Add the file of preamble and pixels to `folder`, under the name that its digest gives it."""
-    preamble, digest = _preamble(header)
-    path = folder / f"{digest[:16]}.pictures"
-    pixels.seek(0)
-    with adding(path) as writer:
-        writer.write(preamble)
-        shutil.copyfileobj(pixels, writer, _COPIED)
-    return path
-
-
-@lru_cache(maxsize=8)
-def _map(path: Path, _identity: tuple[int, int, int, int]) -> PictureSet:
-    """Map a file; `_identity` differs once another file has taken its name."""
-    header, start, digest = _read_header(path)
-    try:
-        fields = json.loads(header)
-        shapes = np.array(fields["shapes"], dtype=np.int32).reshape(-1, 2)
-        side, channels = int(fields["side"]), int(fields["channels"])
-        lengths = shapes.prod(axis=1, dtype=np.int64) * channels
-        total = int(lengths.sum())
-        names, skipped = tuple(fields["names"]), tuple((name, reason) for name, reason in fields["skipped"])
-        made_from = {key: fields[key] for key in ("inputs", "preparation", "pixels_sha256")}
-    except (ValueError, LookupError, TypeError, OverflowError) as error:
-        raise _damage(path, f"its header is malformed ({error!r})") from error
-    # Kernels do not check bounds, so a forged header must not get past here.
-    bounded = len(shapes) and (shapes.min(axis=1) == side).all() and (shapes.max(axis=1) <= LONGEST * side).all()
-    if not bounded or len(names) != len(shapes) or channels not in {1, 3} or not 1 <= side <= _MAX_SIDE:
-        raise _damage(path, "its header contradicts itself")
-    if path.stat().st_size != start + total:
-        raise _damage(path, f"it has {path.stat().st_size} bytes instead of {start + total}")
-    # A plain array over the map: numba does not know the memmap type, and slicing it is slow.
-    pixels = np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=(total,)).view(np.ndarray)
-    return PictureSet(
-        path=path,
-        digest=digest,
-        channels=channels,
-        side=side,
-        names=names,
-        skipped=skipped,
-        shapes=shapes,
-        offsets=np.cumsum(lengths) - lengths,
-        pixels=pixels,
-        **made_from,
-    )
-
-
-def _read_header(path: Path) -> tuple[bytes, int, str]:
-    """Read (JSON header, where the pixels begin, digest). Raises Damage when the digest does not fit."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size or not head.startswith(_MAGIC):
-            raise _damage(path, "it does not begin as one")
-        _, layout, length = _HEAD.unpack(head)
-        if layout != _LAYOUT:
-            raise _damage(path, f"its layout is {layout}, this version reads {_LAYOUT}")
-        stored = file.read(_DIGEST_BYTES + length)
-        header = stored[_DIGEST_BYTES:]
-        preamble, digest = _preamble(header)
-        written = head + stored + file.read(max(0, len(preamble) - len(head) - len(stored)))
-    if written != preamble:
-        raise _damage(path, "its header is not the one that was written")
-    return header, len(preamble), digest
-
-
-def _damage(path: Path, reason: str) -> Damage:
-    return Damage(f"{path} is no whole file of prepared pictures: {reason}; delete it and prepare the mixing set again")
 
 
 def _json(value: object) -> bytes:

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.blends import BLENDS
 from mixbake.core.jit import inline, jit
 from mixbake.core.kernels.codes import MAX_SOURCES
 from mixbake.core.kernels.lanes import MICRO
@@ -24,12 +23,11 @@ from mixbake.core.kernels.words import CURSOR_WORDS, below, seek, uniform
 from mixbake.core.programs import Most, Programs
 from mixbake.recipes import pil_law
 from mixbake.recipes.pil_law import write_op
-from mixbake.recipes.recipe import require, require_beta, require_whole
-from mixbake.recipes.writing import PUBLISHED, append_blend, append_sum, draw_shares, limit_to_box
+from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
+from mixbake.recipes.writing import PUBLISHED, append_blend, append_sum, draw_blend, draw_shares, limit_to_box
 
 PICTURES, BOTH = 0, 1
 _PARTNERS = {"pictures": PICTURES, "both": BOTH}
-_BLENDS = len(BLENDS)
 LEAST_PATCH, LARGEST_PATCH = 2, 1024
 """Sides of a patch; 2 is also the least side of a box."""
 
@@ -41,11 +39,12 @@ class IPMix:
     severity: m, of the levels, 0.1 to 10. beta: of the blends' Beta laws, 0.01 to 100. op_set: see `pil_law.SETS`. k:
     chains, 1 to 7; t: rounds of a chain at most, 1 to 8, at most 16 rounds in all chains. patches: sides in pixels,
     ascending, 2 to 1024; those larger than the output are as large as it. partners: of a patch, "pictures" or "both".
+    blend_weights: how often arithmetic, geometric, pixel, element are drawn, whole numbers. picture_colors: of mixing
+    pictures, "gray" or "rgb". picture_flips: mirror them, either way with p = ½.
     """
 
     family: ClassVar[str] = "ipmix"
     symmetric: ClassVar[bool] = False
-    mirrored_pictures: ClassVar[bool] = False
 
     severity: float = 3
     beta: float = 3
@@ -54,6 +53,9 @@ class IPMix:
     t: int = 3
     patches: tuple[int, ...] = (4, 8, 16, 32)
     partners: Literal["pictures", "both"] = "pictures"
+    blend_weights: tuple[int, ...] = (1, 1, 1, 1)
+    picture_colors: Literal["gray", "rgb"] = "rgb"
+    picture_flips: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -67,6 +69,8 @@ class IPMix:
         ascending = 0 < len(self.patches) <= 16 and list(self.patches) == sorted(set(self.patches))
         require(ascending, f"patches {self.patches}: 1 to 16 sides, ascending")
         require(self.partners in _PARTNERS, f"unknown partners {self.partners!r}: choose from {', '.join(_PARTNERS)}")
+        require_blend_weights(self.blend_weights)
+        require_pictures(colors=self.picture_colors, flips=self.picture_flips)
 
     def sides(self, size: int) -> tuple[int, ...]:
         """Sides of patches in an output of that size."""
@@ -92,8 +96,13 @@ class IPMix:
 
     @property
     def gray_pictures(self) -> bool:
-        """Pictures keep their colours."""
-        return False
+        """As asked; the published code's pictures keep their colours."""
+        return self.picture_colors == "gray"
+
+    @property
+    def mirrored_pictures(self) -> bool:
+        """As asked; the published code mirrors none."""
+        return self.picture_flips
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
@@ -108,6 +117,7 @@ class IPMix:
             self.k,
             self.t,
             _PARTNERS[self.partners],
+            np.array(self.blend_weights, np.int64),
             table.steps,
             table.provenance,
             table.pictures,
@@ -116,7 +126,16 @@ class IPMix:
 
 @inline
 def _blend_patch(
-    cursor: Any, steps: Any, provenance: Any, row: int, x1: int, x2: int, side: int, sides: Any, beta: int
+    cursor: Any,
+    steps: Any,
+    provenance: Any,
+    row: int,
+    x1: int,
+    x2: int,
+    side: int,
+    sides: Any,
+    beta: int,
+    blend_weights: NDArray[np.int64],
 ) -> Any:
     """Append a blend of registers x1, x2 in a freshly drawn box; returns the register it writes."""
     patch = sides[below(cursor, len(sides))]
@@ -124,7 +143,7 @@ def _blend_patch(
     width, height = patch, patch
     if below(cursor, 2) == 0:
         width, height = uniform(cursor, LEAST_PATCH, patch), uniform(cursor, LEAST_PATCH, patch)
-    blend = below(cursor, _BLENDS)
+    blend = draw_blend(cursor, blend_weights)
     register = append_blend(cursor, steps, provenance, row, x1, x2, blend, beta, PUBLISHED)
     limit_to_box(steps, row, left, top, width, height)
     return register
@@ -142,6 +161,7 @@ def _draw(
     k: int,
     t: int,
     partners: int,
+    blend_weights: NDArray[np.int64],
     steps: Any,
     provenance: Any,
     pictures: NDArray[np.int32],
@@ -164,7 +184,9 @@ def _draw(
                     partner = write_op(cursor, steps, provenance, row, 0, op_rows, side, pil_law.CUTOFF)
                 else:
                     seen = True
-                register = _blend_patch(cursor, steps, provenance, row, register, partner, side, sides, beta)
+                register = _blend_patch(
+                    cursor, steps, provenance, row, register, partner, side, sides, beta, blend_weights
+                )
             registers[chain] = register
         append_sum(steps, row, registers, ends, k, share)
         if not seen:

@@ -7,6 +7,7 @@ is rounded before it is compared.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,9 @@ class Laws:
     """What a recipe draws for a variant.
 
     programs: over `spell_program`. op: one for all uses of a variant; ops: of each use, drawn anew. blend: at every
-    stage; box: of every blend. pairs: of arithmetic and geometric blends; mask: probability of a pixel or element
-    blend. What is None or empty, the recipe does not draw. mirrored_pictures: see `Recipe`.
+    stage, drawn anew unless `one_blend`, when all of a variant are of one kind; box: of every blend. pairs: of
+    arithmetic and geometric blends; mask: probability of a pixel or element blend. What is None or empty, the recipe
+    does not draw. mirrored_pictures: see `Recipe`.
     """
 
     programs: Categorical
@@ -108,6 +110,7 @@ class Laws:
     ops: Categorical | None = None
     uses: tuple[Use, ...] = ()
     blend: Categorical | None = None
+    one_blend: bool = False
     pairs: tuple[Pair, ...] = ()
     mask: Numbers | None = None
     box: Box | None = None
@@ -127,6 +130,12 @@ def equally(values: Sequence[object]) -> Categorical:
     return Categorical(values=tuple(map(str, values)), weights=(1,) * len(values))
 
 
+def weighted(values: Sequence[str], weights: Sequence[int]) -> Categorical:
+    """Values by weight; those of weight 0 are left out."""
+    drawn = [(value, weight) for value, weight in zip(values, weights, strict=True) if weight]
+    return Categorical(values=tuple(value for value, _ in drawn), weights=tuple(weight for _, weight in drawn))
+
+
 def product(one: Categorical, other: Categorical) -> Categorical:
     """Both at once, independent: value i of `one` and j of `other` is value i · len(other) + j."""
     return Categorical(
@@ -139,6 +148,19 @@ def uniform(low: int, high: int, *, unit: int = 1) -> Numbers:
     """Every whole number from low to high, as `core.kernels.words.uniform` draws it."""
     count = high - low + 1
     return Numbers(low=low, high=high, cdf=lambda x: (x - low + 1) / count, unit=unit)
+
+
+def by_set(sets: Sequence[tuple[int, int]]) -> Numbers:
+    """A picture's number: a set by weight, then any picture of it. sets: (pictures, weight), numbered in this order."""
+    ends, shares = np.cumsum([0, *(count for count, _ in sets)]), np.cumsum([0, *(weight for _, weight in sets)])
+    return Numbers(low=0, high=int(ends[-1]) - 1, cdf=lambda x: np.interp(x + 1, ends, shares / shares[-1]))
+
+
+def same_by_set(sets: Sequence[tuple[int, int]]) -> Categorical:
+    """Whether two pictures that follow `by_set` are the same."""
+    total = sum(weight for _, weight in sets)
+    same = sum((Fraction(weight * weight, total * total * count) for count, weight in sets), start=Fraction(0))
+    return Categorical(values=("the same", "another"), weights=(same.numerator, same.denominator - same.numerator))
 
 
 def greatest(count: int) -> Numbers:

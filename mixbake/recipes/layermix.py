@@ -4,7 +4,9 @@
     layer 2   blend(op(x), op(x))                 levels and blend drawn anew
     layer 3   op(blend(layer 2, picture))         the same op, a new level
 
-The layer is uniform over `layers`, the operation over `op_set`; both op(x) start from the crop x.
+The layer is uniform over `layers`, the operation over `op_set`; both op(x) start from the crop x. That all stages
+share the operation is the paper's covariance; without it each use draws its own, and with that of blends, layer 3
+shares the kind of blend, too.
 Rule: probabilities are exact integers, never floats.
 """
 
@@ -14,17 +16,16 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.jit import inline, jit
+from mixbake.core.jit import jit
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
 from mixbake.core.programs import Most, Programs
-from mixbake.recipes.recipe import require, require_beta, require_whole
+from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
 from mixbake.recipes.tensor_law import write_op
-from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend
+from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend, draw_blend
 
-BLEND_WEIGHTS = (2, 2, 1, 1)
-"""Arithmetic, geometric 1/3 each; pixel, element 1/6 each."""
+COVARIANCES = ("op", "blend", "op_and_blend", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,13 @@ class LayerMix:
     min_posterize_bits: least bits that posterize keeps; 0 is the published code's, and gives black pictures.
     quirks: "published" repeats the code's slip in solarize_increasing (its threshold is 1 - the drawn
     severity). layers: which samples are drawn. coefficients: "published" is the paper's pair of Beta laws,
-    "convex" is w ~ Beta(beta, beta) and 1 - w.
+    "convex" is w ~ Beta(beta, beta) and 1 - w. covariance: what a variant draws once for all its stages: the
+    operation ("op", the paper's), the kind of blend, both, or neither. blend_weights: how often arithmetic, geometric,
+    pixel, element are drawn, whole numbers. picture_colors: of mixing pictures, "gray" or "rgb". picture_flips:
+    mirror them, either way with p = ½.
     """
 
     family: ClassVar[str] = "layermix"
-    symmetric: ClassVar[bool] = True
-    mirrored_pictures: ClassVar[bool] = True
 
     severity: float = 8
     beta: float = 3
@@ -49,6 +51,10 @@ class LayerMix:
     quirks: Literal["none", "published"] = "none"
     layers: tuple[int, ...] = (1, 2, 3)
     coefficients: Literal["published", "convex"] = "published"
+    covariance: Literal["op", "blend", "op_and_blend", "none"] = "op"
+    blend_weights: tuple[int, ...] = (2, 2, 1, 1)
+    picture_colors: Literal["gray", "rgb"] = "gray"
+    picture_flips: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -65,6 +71,30 @@ class LayerMix:
         require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")
         whole = law == "published" or float(self.beta).is_integer()
         require(whole, f"convex coefficients need a whole beta, not {self.beta}")
+        known = self.covariance in COVARIANCES
+        require(known, f"unknown covariance {self.covariance!r}: choose from {', '.join(COVARIANCES)}")
+        require_blend_weights(self.blend_weights)
+        require_pictures(colors=self.picture_colors, flips=self.picture_flips)
+
+    @property
+    def one_op(self) -> bool:
+        """Whether all stages of a variant share one operation."""
+        return self.covariance in ("op", "op_and_blend")
+
+    @property
+    def one_blend(self) -> bool:
+        """Whether both blends of layer 3 are of one kind."""
+        return self.covariance in ("blend", "op_and_blend")
+
+    @property
+    def symmetric(self) -> bool:
+        """Signs are ± with ½, shears hold the centre, and pictures are mirrored: nothing tells left from right."""
+        return self.picture_flips or not self.uses_pictures
+
+    @property
+    def mirrored_pictures(self) -> bool:
+        """As asked; the published code mirrors them."""
+        return self.picture_flips
 
     @property
     def most(self) -> Most:
@@ -78,8 +108,8 @@ class LayerMix:
 
     @property
     def gray_pictures(self) -> bool:
-        """The published code mixes with grayscale pictures."""
-        return True
+        """As asked; the published code mixes with grayscale pictures."""
+        return self.picture_colors == "gray"
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
@@ -93,6 +123,9 @@ class LayerMix:
             round(self.beta * MICRO),
             PUBLISHED if self.coefficients == "published" else CONVEX,
             self.min_posterize_bits,
+            np.array(self.blend_weights, np.int64),
+            self.one_op,
+            self.one_blend,
             table.steps,
             table.provenance,
             table.pictures,
@@ -107,23 +140,6 @@ class LayerMix:
         return OPS[op], low, high, int(TENSOR_LAW[op].signed)
 
 
-@inline
-def _choose_blend(cursor: NDArray[np.uint64]) -> int:
-    """Blend number with probabilities 1/3, 1/3, 1/6, 1/6."""
-    drawn = below(cursor, 6)
-    for blend in range(3):
-        drawn -= BLEND_WEIGHTS[blend]
-        if drawn < 0:
-            return blend
-    return 3
-
-
-@inline
-def _write_blend(cursor: Any, steps: Any, provenance: Any, row: int, x1: int, x2: int, beta: int, law: int) -> int:
-    """Append a freshly drawn blend of registers x1, x2; returns the register it writes."""
-    return append_blend(cursor, steps, provenance, row, x1, x2, _choose_blend(cursor), beta, law)
-
-
 @jit
 def _draw(
     key: NDArray[np.uint64],
@@ -134,6 +150,9 @@ def _draw(
     beta: int,
     law: int,
     min_bits: int,
+    blend_weights: NDArray[np.int64],
+    one_op: bool,
+    one_blend: bool,
     steps: Any,
     provenance: Any,
     pictures: NDArray[np.int32],
@@ -146,11 +165,19 @@ def _draw(
         op = op_rows[below(cursor, len(op_rows))]
         provenance[0][row] = layer
         current = write_op(cursor, steps, provenance, row, 0, op, min_bits)
+        blend = 0
         if layer >= 2:
+            if not one_op:
+                op = op_rows[below(cursor, len(op_rows))]
             partner = write_op(cursor, steps, provenance, row, 0, op, min_bits)
-            current = _write_blend(cursor, steps, provenance, row, current, partner, beta, law)
+            blend = draw_blend(cursor, blend_weights)
+            current = append_blend(cursor, steps, provenance, row, current, partner, blend, beta, law)
         if layer == 3:
-            current = _write_blend(cursor, steps, provenance, row, current, 1, beta, law)
+            if not one_blend:
+                blend = draw_blend(cursor, blend_weights)
+            current = append_blend(cursor, steps, provenance, row, current, 1, blend, beta, law)
+            if not one_op:
+                op = op_rows[below(cursor, len(op_rows))]
             write_op(cursor, steps, provenance, row, current, op, min_bits)
         else:
             pictures[row, 0] = -1

@@ -15,6 +15,11 @@ _SAME = (
 )
 _ROUNDING = "every step is rounded to a byte, by integer kernels; the published code computes blends in floating point"
 _ONE_PICTURE = "one picture, drawn uniformly, is mixed into a variant; it keeps its colours and is never mirrored"
+_BLENDING = "arithmetic, geometric, pixel, element: how often each is drawn, whole numbers from 0 (never) to 1000"
+_PICTURES = {
+    "picture_colors": "gray or rgb: mixing pictures without or with their colours",
+    "picture_flips": "on or off: mixing pictures are mirrored left to right and upside down, each with probability 1/2",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,9 @@ FAMILIES: dict[str, Family] = {
             "quirks": "none, or published for the code's threshold of solarize_increasing",
             "layers": "which of the samples 1, 2, 3 are drawn, equally often",
             "coefficients": "published: pairs of Beta laws; convex: w ~ Beta(beta, beta) and 1 - w",
+            "covariance": "what all stages of a variant share: op, blend (its kind), op_and_blend or none",
+            "blend_weights": _BLENDING,
+            **_PICTURES,
         },
         same=(
             "three layers, one operation with a new level at each use, blends 1/3, 1/3, 1/6, 1/6, gray mixing pictures",
@@ -64,7 +72,8 @@ FAMILIES: dict[str, Family] = {
             "op_set": _SETS,
             "k": "rounds at most, 1 to 8; their number is uniform on 0..k",
             "partners": "what is mixed in: input (an operation of the crop), pictures, or both equally often",
-            "blends": "arithmetic, geometric, pixel, element: those to draw from, equally often",
+            "blend_weights": _BLENDING,
+            **_PICTURES,
         },
         same=(*_SAME, _ONE_PICTURE),
         other=(_ROUNDING, "fractals are drawn here, or are yours; the paper's set adds feature visualisations"),
@@ -92,6 +101,8 @@ FAMILIES: dict[str, Family] = {
             "t": "rounds of a chain at most, 1 to 8; their number is uniform on 0..t",
             "patches": "sides of patches in pixels, 2 to 1024; larger ones are as large as the output",
             "partners": "what is blended into patches: pictures, or both, the other being an operation of the crop",
+            "blend_weights": _BLENDING,
+            **_PICTURES,
         },
         same=(*_SAME, _ONE_PICTURE, "the weighted sum of crop and chains is rounded once"),
         other=(
@@ -110,11 +121,14 @@ _AUGMIX = "google-research/augmix"
 _COMPOSER = "mosaicml/composer, composer/algorithms/augmix/augmix.py"
 _IPMIX = "hzlsaber/IPMix"
 _OWN = "ours"
-_OF_PAPER = dict.fromkeys(("severity", "beta", "op_set", "layers", "coefficients"), _LAYERMIX)
+_OF_PAPER = {
+    **dict.fromkeys(("severity", "beta", "op_set", "layers", "coefficients", "covariance", "blend_weights"), _LAYERMIX),
+    **dict.fromkeys(("picture_colors", "picture_flips"), _LAYERMIX_CODE),
+}
 _BOTH_PIXMIX = {
     "op_set": f"{_PIXMIX}, README.md: --all-ops",
     "partners": "arXiv 2112.05135",
-    "blends": f"{_PIXMIX}, pixmix_utils.py: mixings",
+    "blend_weights": f"{_PIXMIX}, pixmix_utils.py: mixings",
 }
 
 
@@ -134,6 +148,7 @@ def _pixmix(file: str) -> dict[str, str]:
         "severity": f"{_PIXMIX}, {file}: --aug-severity",
         "beta": f"{_PIXMIX}, {file}: --beta",
         "k": f"{_PIXMIX}, {file}: --k",
+        **dict.fromkeys(_PICTURES, f"{_PIXMIX}, {file}: mixing_set_transform"),
         **_BOTH_PIXMIX,
     }
 
@@ -147,6 +162,8 @@ def _ipmix(file: str) -> dict[str, str]:
         "t": f"{_IPMIX}, {file}: --t",
         "patches": f"{_IPMIX}, {file}: ipmix",
         "partners": f"{_IPMIX}, {file}: ipmix",
+        "blend_weights": f"{_IPMIX}, IPMix_utils.py: mixings",
+        **dict.fromkeys(_PICTURES, f"{_IPMIX}, {file}: mixing_set_transform"),
     }
 
 

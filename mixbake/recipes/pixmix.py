@@ -3,7 +3,7 @@
     z = x, or op(x)                               equally often
     r times, r uniform on 0..k
         p = op(x), or the picture                 equally often; the operation drawn anew, of the crop itself
-        z = blend(z, p)                           any of `blends`, equally often, clipped
+        z = blend(z, p)                           drawn by `blend_weights`, clipped
 
 Rule: probabilities are exact integers, never floats.
 """
@@ -14,15 +14,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.blends import BLENDS
 from mixbake.core.jit import jit
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.programs import Most, Programs
 from mixbake.recipes import pil_law
 from mixbake.recipes.pil_law import write_op
-from mixbake.recipes.recipe import require, require_beta, require_whole
-from mixbake.recipes.writing import PUBLISHED, append_blend
+from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
+from mixbake.recipes.writing import PUBLISHED, append_blend, draw_blend
 
 BOTH, INPUT, PICTURES = 0, 1, 2
 _PARTNERS = {"both": BOTH, "input": INPUT, "pictures": PICTURES}
@@ -34,19 +33,21 @@ class PixMix:
 
     severity: m, of the levels, 0.1 to 10. beta: of the blends' Beta laws, 0.01 to 100. op_set: see `pil_law.SETS`. k:
     rounds at most, 1 to 8. partners: what is mixed in, operations of the "input", "pictures", or both equally often.
-    blends: names in `BLENDS`.
+    blend_weights: how often arithmetic, geometric, pixel, element are drawn, whole numbers. picture_colors: of mixing
+    pictures, "gray" or "rgb". picture_flips: mirror them, either way with p = ½.
     """
 
     family: ClassVar[str] = "pixmix"
     symmetric: ClassVar[bool] = False
-    mirrored_pictures: ClassVar[bool] = False
 
     severity: float = 3
     beta: float = 3
     op_set: str = "all13"
     k: int = 4
     partners: Literal["both", "input", "pictures"] = "both"
-    blends: tuple[str, ...] = ("arithmetic", "geometric")
+    blend_weights: tuple[int, ...] = (1, 1, 0, 0)
+    picture_colors: Literal["gray", "rgb"] = "rgb"
+    picture_flips: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -54,8 +55,8 @@ class PixMix:
         require_beta(self.beta)
         require_whole("k", self.k, 1, 8)
         require(self.partners in _PARTNERS, f"unknown partners {self.partners!r}: choose from {', '.join(_PARTNERS)}")
-        known = set(self.blends) <= set(BLENDS) and len(set(self.blends)) == len(self.blends) > 0
-        require(known, f"blends {self.blends}: each of {', '.join(BLENDS)} at most once, at least one")
+        require_blend_weights(self.blend_weights)
+        require_pictures(colors=self.picture_colors, flips=self.picture_flips)
 
     @property
     def most(self) -> Most:
@@ -69,8 +70,13 @@ class PixMix:
 
     @property
     def gray_pictures(self) -> bool:
-        """Pictures keep their colours."""
-        return False
+        """As asked; the published code's pictures keep their colours."""
+        return self.picture_colors == "gray"
+
+    @property
+    def mirrored_pictures(self) -> bool:
+        """As asked; the published code mirrors none."""
+        return self.picture_flips
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
@@ -80,7 +86,7 @@ class PixMix:
             table.numbers,
             pil_law.op_rows(self.op_set, severity=self.severity, law=pil_law.PIL),
             size,
-            np.array([BLENDS[name] for name in self.blends], np.int64),
+            np.array(self.blend_weights, np.int64),
             round(self.beta * MICRO),
             self.k,
             _PARTNERS[self.partners],
@@ -97,7 +103,7 @@ def _draw(
     numbers: NDArray[np.int64],
     op_rows: NDArray[np.int64],
     side: int,
-    blends: NDArray[np.int64],
+    blend_weights: NDArray[np.int64],
     beta: int,
     k: int,
     partners: int,
@@ -118,7 +124,7 @@ def _draw(
                 partner = write_op(cursor, steps, provenance, row, 0, op_rows, side, pil_law.PIL)
             else:
                 seen = True
-            blend = blends[below(cursor, len(blends))]
+            blend = draw_blend(cursor, blend_weights)
             current = append_blend(cursor, steps, provenance, row, current, partner, blend, beta, PUBLISHED)
         if not seen:
             pictures[row, 0] = -1

@@ -101,14 +101,17 @@ def read_overrides(name: str, texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+_SWITCH = {"on": True, "off": False}
+
+
 def _read(text: str, value: str, like: Any) -> Any:
     """A value of the same kind as another one."""
     if isinstance(like, tuple):
         return tuple(_read(text, part.strip(), like[0]) for part in value.split(","))
     if isinstance(like, bool):
-        if value not in ("true", "false"):
-            raise UsageError(f"--set {text}: write true or false")
-        return value == "true"
+        if value not in _SWITCH:
+            raise UsageError(f"--set {text}: choose on or off")
+        return _SWITCH[value]
     try:
         # A preset may say 3 where any decimal will do: what must be whole is refused by the recipe.
         return value if isinstance(like, str) else int(value) if value.lstrip("-").isdecimal() else float(value)

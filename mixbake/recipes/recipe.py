@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core import programs, rng
+from mixbake.core.blends import BLENDS
 from mixbake.core.kernels import windows
 from mixbake.core.own import OwnStep
 from mixbake.core.programs import Most, Programs
@@ -27,7 +28,8 @@ class Lot:
     view: "mix" or "clean". images, numbers: int64[n]. shapes: int32[n, 2], height and width of each
     image. size: side of the output. crop: "pad", "resized" or "fit". bake_flip: mirror with p = ½ after
     the crop. group: numbers that share a crop and a picture (2 with aligned JSD views). pictures:
-    int32[m, 2], height and width of each prepared picture.
+    int32[m, 2], height and width of each prepared picture. mixing_sets: how many pictures each mixing set has, in
+    order, and its weight: a set is drawn by weight, then one of its pictures; if empty, any picture of all.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class Lot:
     bake_flip: bool
     group: int
     pictures: NDArray[np.int32]
+    mixing_sets: tuple[tuple[int, int], ...] = ()
 
 
 class Recipe(Protocol):
@@ -96,6 +99,9 @@ class Extended(Protocol):
         ...
 
 
+PICTURE_COLORS = ("gray", "rgb")
+MOST_WEIGHT = 1000
+
 NOTHING = Most(steps=1, ops=1, blends=1, arguments=2)
 """Bounds of programs without steps: columns have one place at least."""
 
@@ -117,8 +123,26 @@ def require_beta(beta: float) -> None:
     require(round(beta, 6) == beta, f"beta {beta} has more than six decimal places")
 
 
+def require_blend_weights(weights: tuple[int, ...]) -> None:
+    """Raise UsageError unless there is a weight for each blend, and one above 0."""
+    names = ", ".join(BLENDS)
+    good = type(weights) is tuple and len(weights) == len(BLENDS)
+    require(good, f"blend_weights {spell_value(weights)}: give {len(BLENDS)}, of {names}")
+    for weight in weights:
+        require_whole("blend_weights: a weight of", weight, 0, MOST_WEIGHT)
+    require(any(weights), f"blend_weights {spell_value(weights)}: one of {names} at least must be above 0")
+
+
+def require_pictures(*, colors: str, flips: bool) -> None:
+    """Raise UsageError unless the ways to prepare and to mirror mixing pictures are known."""
+    require(colors in PICTURE_COLORS, f"unknown picture_colors {colors!r}: choose from {', '.join(PICTURE_COLORS)}")
+    require(type(flips) is bool, f"picture_flips {flips!r}: choose on or off")
+
+
 def spell_value(value: object) -> str:
     """A parameter as tables and `--set` have it."""
+    if type(value) is bool:
+        return "on" if value else "off"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -144,7 +168,8 @@ def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
     if lot.view == "mix":
         if recipe.uses_pictures:
             key = rng.key(lot.seed, "picture")
-            windows.draw_pictures(key, lot.images, groups, frozen(lot.pictures), lot.size, table.pictures)
+            sets = np.array(lot.mixing_sets, np.int64).reshape(-1, 2)
+            windows.draw_pictures(key, lot.images, groups, frozen(lot.pictures), sets, lot.size, table.pictures)
             table.pictures[:, 5] = recipe.gray_pictures
             if not recipe.mirrored_pictures:
                 table.pictures[:, 3:5] = 0

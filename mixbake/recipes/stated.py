@@ -13,7 +13,6 @@ from mixbake.core.kernels.windows import PAD
 from mixbake.core.ops import CENTRE, OP_SETS, OPS, STEP_NAMES, STEPS
 from mixbake.core.variant import MICRO
 from mixbake.recipes.laws import (
-    Categorical,
     Laws,
     Numbers,
     Pair,
@@ -23,9 +22,10 @@ from mixbake.recipes.laws import (
     published_pairs,
     spell_program,
     uniform,
+    weighted,
 )
-from mixbake.recipes.layermix import BLEND_WEIGHTS, LayerMix
-from mixbake.recipes.stated_pil import laws_of_augmix, laws_of_ipmix, laws_of_pixmix
+from mixbake.recipes.layermix import LayerMix
+from mixbake.recipes.stated_pil import has_coefficients, laws_of_augmix, laws_of_ipmix, laws_of_pixmix, mask_of
 from mixbake.recipes.tensor_law import arguments
 from mixbake.recipes.writing import STEP_OF
 
@@ -53,15 +53,19 @@ def window_offset(side: int, size: int) -> Numbers:
 
 
 def _layermix(recipe: LayerMix, size: int) -> Laws:
-    layers = sorted(recipe.layers)
+    layers, op = sorted(recipe.layers), equally(OP_SETS[recipe.op_set])
+    blend = weighted(BLEND_NAMES, recipe.blend_weights)
     return Laws(
         programs=equally([_FORMS[layer] for layer in layers]),
         layer=equally(layers),
-        op=equally(OP_SETS[recipe.op_set]),
-        uses=tuple(_layermix_use(recipe, op, size) for op in OP_SETS[recipe.op_set]),
-        blend=Categorical(values=BLEND_NAMES, weights=BLEND_WEIGHTS),
-        pairs=_layermix_pairs(recipe),
-        mask=uniform(0, MICRO, unit=MICRO),
+        op=op if recipe.one_op else None,
+        ops=None if recipe.one_op else op,
+        uses=tuple(_layermix_use(recipe, name, size) for name in op.values),
+        blend=blend,
+        one_blend=recipe.one_blend,
+        pairs=_layermix_pairs(recipe) if has_coefficients(blend) else (),
+        mask=mask_of(blend),
+        mirrored_pictures=recipe.mirrored_pictures,
     )
 
 

@@ -33,6 +33,7 @@ from mixbake.recipes.laws import (
     published_pairs,
     spell_program,
     uniform,
+    weighted,
 )
 from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.writing import STEP_OF
@@ -56,15 +57,15 @@ def laws_of_augmix(recipe: AugMix, size: int) -> Laws:
 
 def laws_of_pixmix(recipe: PixMix, size: int) -> Laws:
     """arXiv 2112.05135, section 3 and appendix."""
-    begin = Counter({_EMPTY: 1, (1, 0, False): 1})
+    begin, blend = Counter({_EMPTY: 1, (1, 0, False): 1}), weighted(BLEND_NAMES, recipe.blend_weights)
     rounds = _rounds(recipe.k, inputs=recipe.partners != "pictures", pictures=recipe.uses_pictures)
     return Laws(
         programs=_programs([begin, rounds]),
         ops=equally(OP_SETS[recipe.op_set]),
         uses=_uses(recipe.op_set, severity=recipe.severity, law=pil_law.PIL, size=size),
-        blend=equally(recipe.blends),
-        pairs=published_pairs(recipe.beta) if {"arithmetic", "geometric"} & set(recipe.blends) else (),
-        mask=uniform(0, MICRO, unit=MICRO) if {"pixel", "element"} & set(recipe.blends) else None,
+        blend=blend,
+        pairs=published_pairs(recipe.beta) if has_coefficients(blend) else (),
+        mask=mask_of(blend),
         mirrored_pictures=recipe.mirrored_pictures,
     )
 
@@ -72,6 +73,7 @@ def laws_of_pixmix(recipe: PixMix, size: int) -> Laws:
 def laws_of_ipmix(recipe: IPMix, size: int) -> Laws:
     """IPMix (NeurIPS 2023), section 3 and its code."""
     patches = _rounds(recipe.t, inputs=recipe.partners == "both", pictures=True)
+    blend = weighted(BLEND_NAMES, recipe.blend_weights)
     # Of each number of rounds both kinds have the same weight.
     weight = patches.total() // (recipe.t + 1)
     chain = patches + Counter({(rounds, 0, False): weight for rounds in range(recipe.t + 1)})
@@ -79,13 +81,23 @@ def laws_of_ipmix(recipe: IPMix, size: int) -> Laws:
         programs=_programs([chain] * recipe.k),
         ops=equally(OP_SETS[recipe.op_set]),
         uses=_uses(recipe.op_set, severity=recipe.severity, law=pil_law.CUTOFF, size=size),
-        blend=equally(BLEND_NAMES),
-        pairs=published_pairs(recipe.beta),
-        mask=uniform(0, MICRO, unit=MICRO),
+        blend=blend,
+        pairs=published_pairs(recipe.beta) if has_coefficients(blend) else (),
+        mask=mask_of(blend),
         box=_box(recipe.sides(size), size),
         sum=_sum(recipe.k, 1),
         mirrored_pictures=recipe.mirrored_pictures,
     )
+
+
+def has_coefficients(blend: Categorical) -> bool:
+    """Whether a blend that has coefficients is ever drawn."""
+    return not {"arithmetic", "geometric"}.isdisjoint(blend.values)
+
+
+def mask_of(blend: Categorical) -> Numbers | None:
+    """The law of masks' probabilities, or None where no blend with a mask is ever drawn."""
+    return None if {"pixel", "element"}.isdisjoint(blend.values) else uniform(0, MICRO, unit=MICRO)
 
 
 # ── programs ──────────────────────────────────────────────────────────────────────────────────────

@@ -86,6 +86,19 @@ def _coefficients(cursor: NDArray[np.uint64], beta: int, law: int) -> tuple[int,
 
 
 @inline
+def draw_blend(cursor: NDArray[np.uint64], weights: NDArray[np.int64]) -> Any:
+    """A blend, drawn by weight; weights: int64[4], whole, one of them above 0."""
+    total = 0
+    for i in range(len(weights)):
+        total += weights[i]
+    drawn, blend = below(cursor, total), 0
+    while drawn >= weights[blend]:
+        drawn -= weights[blend]
+        blend += 1
+    return blend
+
+
+@inline
 def append_blend(
     cursor: Any, steps: Any, provenance: Any, row: int, x1: int, x2: int, blend: int, beta: int, law: int
 ) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixbake.core.ops import overlaps_imagenet_c
-from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
+from mixbake.storage.plan import FLIP_WORDS, Plan, spell_mixing, spell_worth
 
 HEAD = "---\ntags: [webdataset, image-classification, mixbake]\n---\n"
 """How every card begins that a build writes; any other README.md is somebody else's."""
@@ -46,7 +46,8 @@ def write_card(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
 def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """(what, value) of what matters most, fit for a table in Markdown; document: of bake.json."""
     views = {"mix": "mix", "jsd": "mix (two aligned views) and clean crops", "clean": "mix and clean crops"}
-    source, mixing = (escape_markdown(str(given.get(name, "not recorded"))) for name in ("source", "mixing_set"))
+    source, mixing = map(escape_markdown, (str(given.get("source", "not recorded")), spell_mixing(given)))
+    weights = f", by weight {' : '.join(str(weight) for _, weight in plan.mixing_sets)}" if plan.mixing_sets else ""
     facts = {
         "recipe": escape_markdown(str(plan.recipe["name"])),
         "baked": spell_worth(document["epochs_worth"]),
@@ -60,7 +61,7 @@ def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
         "seed": plan.seed,
         "classes": len(plan.classes),
         "source": source,
-        "mixing set": f"{mixing}, {plan.pictures:,} pictures" if plan.mixing else "none",
+        "mixing set": f"{mixing}, {plan.pictures:,} pictures{weights}" if plan.mixing else "none",
     }
     return list(facts.items())
 

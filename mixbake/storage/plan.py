@@ -30,6 +30,8 @@ MIN_IMAGES = {True: 200, False: 48}
 SHARD_BYTES = 160_000_000
 BYTES_PER_PIXEL = {"jpeg": 0.9, "png": 2.6, "webp": 0.8, "raw": 3.1}
 """For the size of a block only; the shards may come out at 128 to 256 MB."""
+MOST_WEIGHT = 1000
+"""Of a mixing set: with whole numbers up to here any ratio can be said that a bake could show."""
 FLIP_WORDS = {"online": "left to the trainer", "baked": "baked with probability ½", "none": "none"}
 """What `Plan.flip` means, for messages and the card."""
 
@@ -40,7 +42,8 @@ class Plan:
 
     images: n of the source; baked: the first of the seeded permutation that are baked (`--limit`).
     recipe: every parameter. classes: in label order. source: digest of (path, bytes, label).
-    mixing: digest of the prepared pictures, or None. flip: "online", "baked" or "none".
+    mixing: digest of the prepared pictures, or None; pictures: how many; mixing_sets: pictures and weight of each set,
+    empty unless they are weighted. flip: "online", "baked" or "none".
     member_bytes: length of every JSON member. block_images: images a block.
     """
 
@@ -64,6 +67,7 @@ class Plan:
     paths_in_members: bool
     block_images: int
     environment: Mapping[str, str]
+    mixing_sets: tuple[tuple[int, int], ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -159,11 +163,18 @@ def given_in(text: bytes) -> dict[str, Any]:
     return dict(given) if isinstance(given, dict) else {}
 
 
+def spell_mixing(given: Mapping[str, Any]) -> str:
+    """The mixing sets that the user wrote, of `given_in`."""
+    written = given.get("mixing_set", "not recorded")
+    return ", ".join(map(str, written)) if isinstance(written, list) else str(written)
+
+
 def plan_of(document: Any) -> Plan:
     """The plan in a manifest document. Raises PlanDiffers when it is no bake's, or of another version."""
     if not isinstance(document, Mapping) or document.get("format") != FORMAT or "plan" not in document:
         raise PlanDiffers("manifest.json there is not a mixbake bake's: choose another OUT, or empty it yourself")
-    stored = dict(document["plan"])
+    # Bakes from before mixing sets were weighted do not mention them.
+    stored = {"mixing_sets": [], **document["plan"]}
     names = {field.name for field in fields(Plan)}
     if set(stored) != names:
         odd = ", ".join(sorted(set(stored) ^ names))
@@ -172,7 +183,15 @@ def plan_of(document: Any) -> Plan:
         raise Damage(f"manifest.json: {wrong[0]} is {stored[wrong[0]]!r:.80}: restore it from a copy")
     if stored["baked"] > stored["images"]:
         raise Damage(f"manifest.json: {stored['baked']} of {stored['images']} images are baked: restore it from a copy")
-    tuples = {"classes": tuple(stored["classes"]), "background": tuple(stored["background"])}
+    sets = tuple((count, weight) for count, weight in stored["mixing_sets"])
+    if sets and (sum(count for count, _ in sets) != stored["pictures"] or not any(weight for _, weight in sets)):
+        told = f"mixing_sets {sets!r:.80} of {stored['pictures']} pictures"
+        raise Damage(f"manifest.json: {told}: restore it from a copy")
+    tuples = {
+        "classes": tuple(stored["classes"]),
+        "background": tuple(stored["background"]),
+        "mixing_sets": sets,
+    }
     return Plan(**(stored | tuples))
 
 
@@ -182,6 +201,12 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
 
 def _list(kind: type) -> Callable[[Any], bool]:
     return lambda value: type(value) is list and all(type(part) is kind for part in value)
+
+
+def _is_mixing_set(value: Any) -> bool:
+    if not (_list(int)(value) and len(value) == 2):
+        return False
+    return _whole(1, 2**31)(value[0]) and _whole(0, MOST_WEIGHT)(value[1])
 
 
 _SOUND: Mapping[str, Callable[[Any], bool]] = {
@@ -205,6 +230,7 @@ _SOUND: Mapping[str, Callable[[Any], bool]] = {
     "paths_in_members": lambda value: type(value) is bool,
     "block_images": _whole(1, MOST_IMAGES),
     "environment": lambda value: isinstance(value, Mapping),
+    "mixing_sets": lambda value: type(value) is list and all(_is_mixing_set(one) for one in value),
 }
 """What each field of a stored plan may be. A reader computes lengths and addresses from them."""
 

@@ -26,7 +26,7 @@ from mixbake.audit.page import write_page
 from mixbake.audit.report import Asked, Report, audit
 from mixbake.audit.signals import SIGNALS, Worst
 from mixbake.bake.sheet import Cell
-from mixbake.data.pictures import open_pictures
+from mixbake.data.prepared import open_pictures
 
 Command = Callable[..., Any]
 Bytes = NDArray[np.uint8]

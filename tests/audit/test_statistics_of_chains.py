@@ -43,7 +43,7 @@ def test_honest_bakes_pass(name: str, tmp_path: Path, picture_folder: Path) -> N
 PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "deeper": ("augmix", {"depth": 4, "width": 2, "alpha": 3}),
     "one chain": ("augmix", {"depth": 1, "width": 1}),
-    "inputs": ("pixmix", {"partners": "input", "k": 2, "blends": ("pixel", "geometric")}),
+    "inputs": ("pixmix", {"partners": "input", "k": 2, "blend_weights": (0, 1, 1, 0)}),
     "pictures": ("pixmix", {"partners": "pictures", "beta": 2.5, "op_set": "ipmix15"}),
     "many patches": ("ipmix", {"k": 2, "t": 5, "patches": (3, 7, 100), "partners": "both", "op_set": "ipmix15"}),
 }

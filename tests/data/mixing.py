@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixbake.data.pictures import PictureSet
+from mixbake.data.prepared import PictureSet
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

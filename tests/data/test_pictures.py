@@ -18,7 +18,8 @@ from mixing import noise, pixels_of, save
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixbake.data.pictures import PictureSet, prepare, prepared_side, resized
+from mixbake.data.pictures import prepare, prepared_side, resized
+from mixbake.data.prepared import PictureSet
 from mixbake.errors import Damage, PlanDiffers
 
 quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

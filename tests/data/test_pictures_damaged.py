@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mixing import noise, pixels_of, save
 
-from mixbake.data.pictures import open_pictures, prepare
+from mixbake.data.pictures import prepare
+from mixbake.data.prepared import open_pictures
 from mixbake.errors import Damage, StorageError, UsageError
 
 quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,7 +64,7 @@ FORGERIES: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_forged_header_with_a_right_digest_does_not_open(tmp_path: Path, forgery: str) -> None:
-    from mixbake.data import pictures as module
+    from mixbake.data import prepared as module
 
     save(tmp_path / "mixing/a.png", noise(36, 36))
     whole = prepare(str(tmp_path / "mixing"), tmp_path / "out", size=32, gray=False)
@@ -154,7 +155,7 @@ def test_unreadable_pictures_are_passed_over_and_listed(folder: Path, tmp_path: 
 
 
 def test_what_an_older_decoder_skipped_is_tried_again(folder: Path, tmp_path: Path) -> None:
-    from mixbake.data import pictures as module
+    from mixbake.data import prepared as module
 
     whole = prepare(str(folder), tmp_path / "whole", size=32, gray=False)
     header = json.loads(module._read_header(whole.path)[0])

@@ -12,7 +12,7 @@ from bakes import bake, samples
 from mixbake.core import render
 from mixbake.core.variant import Crop, from_json
 from mixbake.data.decode import decode
-from mixbake.data.pictures import open_pictures
+from mixbake.data.prepared import open_pictures
 from mixbake.storage.codecs import decode_stored
 
 

@@ -30,6 +30,7 @@ def test_a_recipe_is_shown_with_every_value_and_its_source(mixbake: Run, name: s
         known = NamedRecipe(name=preset, recipe=RECIPES[preset]).parameters()
         for field in known.keys() - {"name", "family"}:
             value = ",".join(map(str, known[field])) if isinstance(known[field], tuple) else known[field]
+            value = {"True": "on", "False": "off"}.get(str(value), value)
             place = lines.index(f"  {field} = {value}")
             assert lines[place + 2].strip().startswith("from ")
 

@@ -105,7 +105,7 @@ def test_a_program_that_reads_no_picture_names_none(tmp_path: Path) -> None:
 
 def test_fields_are_set_and_recorded(tmp_path: Path) -> None:
     spec = write(tmp_path, "program.op('rotate', 0, self.level)")
-    overrides = read_overrides(spec, ["level=2", "bold=true", "kinds=rotate,invert"])
+    overrides = read_overrides(spec, ["level=2", "bold=on", "kinds=rotate,invert"])
     known = resolve(spec, size=32, overrides=overrides).parameters()
     assert (known["level"], known["bold"], known["kinds"]) == (2, True, ("rotate", "invert"))
 

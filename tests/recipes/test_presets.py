@@ -43,6 +43,8 @@ def test_presets_have_the_published_values() -> None:
         assert paper.items() <= resolve(name, size=32, overrides={}).parameters().items()
     code = {"severity": 3, "min_posterize_bits": 0, "quirks": "published"}
     assert code.items() <= resolve("layermix-code", size=32, overrides={}).parameters().items()
+    paper |= {"covariance": "op", "blend_weights": (2, 2, 1, 1), "picture_colors": "gray", "picture_flips": True}
+    assert paper.items() <= resolve("layermix", size=32, overrides={}).parameters().items()
     article = {"op_set": "article10", "coefficients": "convex", "beta": 3}
     assert article.items() <= resolve("layermix-article", size=32, overrides={}).parameters().items()
 
@@ -130,6 +132,17 @@ def test_values_at_the_edge_are_taken(values: dict[str, Any]) -> None:
         assert getattr(recipe, name) == value
 
 
+def test_only_what_tells_left_from_right_bakes_the_flip() -> None:
+    """LayerMix is symmetric whatever is shared or drawn anew, unless it mixes with pictures that are never mirrored."""
+    for covariance in ("op", "blend", "op_and_blend", "none"):
+        assert LayerMix(covariance=covariance).symmetric  # type: ignore[arg-type]  # a plain string
+    assert LayerMix(picture_colors="rgb", blend_weights=(1, 0, 0, 0)).symmetric
+    assert not LayerMix(picture_flips=False).symmetric
+    assert LayerMix(picture_flips=False, layers=(1, 2)).symmetric
+    assert not PixMix(picture_flips=True).symmetric
+    assert not IPMix(picture_flips=True).symmetric
+
+
 def test_a_presets_own_value_is_no_change() -> None:
     plain = resolve("layermix-cifar", size=32, overrides={})
     same = resolve("layermix-cifar", size=32, overrides={"severity": 8.0, "beta": 3.0})
@@ -153,12 +166,29 @@ def test_recipes_are_values() -> None:
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {
-    "pixmix-cifar": {"severity": 3, "beta": 3, "k": 4, "op_set": "all13", "partners": "both"},
+    "pixmix-cifar": {
+        "severity": 3,
+        "beta": 3,
+        "k": 4,
+        "op_set": "all13",
+        "partners": "both",
+        "blend_weights": (1, 1, 0, 0),
+        "picture_colors": "rgb",
+    },
     "pixmix-imagenet": {"severity": 1, "beta": 4, "k": 4, "op_set": "all13", "partners": "both"},
     "augmix-cifar": {"severity": 3, "width": 3, "depth": -1, "alpha": 1, "op_set": "safe9", "law": "pil"},
     "augmix-imagenet": {"severity": 1, "width": 3, "depth": -1, "alpha": 1, "op_set": "safe9", "law": "pil"},
     "augmix-composer": {"severity": 3, "width": 3, "depth": -1, "alpha": 1, "op_set": "all13", "law": "composer"},
-    "ipmix-cifar": {"severity": 3, "beta": 3, "k": 3, "t": 3, "op_set": "ipmix10", "patches": (4, 8, 16, 32)},
+    "ipmix-cifar": {
+        "severity": 3,
+        "beta": 3,
+        "k": 3,
+        "t": 3,
+        "op_set": "ipmix10",
+        "patches": (4, 8, 16, 32),
+        "blend_weights": (1, 1, 1, 1),
+        "picture_colors": "rgb",
+    },
     "ipmix-imagenet": {
         "severity": 1,
         "beta": 4,
@@ -193,9 +223,16 @@ REFUSED: list[tuple[type[Any], dict[str, Any]]] = [
     (PixMix, {"severity": float("nan")}),
     (PixMix, {"op_set": "layer12"}),
     (PixMix, {"partners": "none"}),
-    (PixMix, {"blends": ()}),
-    (PixMix, {"blends": ("arithmetic", "arithmetic")}),
-    (PixMix, {"blends": ("screen",)}),
+    *((kind, {"blend_weights": ()}) for kind in (LayerMix, PixMix, IPMix)),
+    *((kind, {"blend_weights": (0, 0, 0, 0)}) for kind in (LayerMix, PixMix, IPMix)),
+    (PixMix, {"blend_weights": (1, 1)}),
+    (PixMix, {"blend_weights": (1, 1, -1, 0)}),
+    (PixMix, {"blend_weights": (1, 1, 0, 1001)}),
+    (PixMix, {"blend_weights": (1, 0.5, 0, 0)}),
+    (PixMix, {"blend_weights": (1, True, 0, 0)}),
+    *((kind, {"picture_colors": "grey"}) for kind in (LayerMix, PixMix, IPMix)),
+    *((kind, {"picture_flips": 1}) for kind in (LayerMix, PixMix, IPMix)),
+    (LayerMix, {"covariance": "ops"}),
     (AugMix, {"width": 0}),
     (AugMix, {"width": 8}),
     (AugMix, {"depth": 0}),
@@ -226,7 +263,9 @@ def test_texts_become_values_of_the_fields_kind() -> None:
     texts = ["k=2", "severity=2.5", "partners=both", "patches=4, 8"]
     assert read_overrides("ipmix", texts) == {"k": 2, "severity": 2.5, "partners": "both", "patches": (4, 8)}
     assert read_overrides("augmix-cifar", ["depth=-1"]) == {"depth": -1}
-    assert read_overrides("pixmix", ["blends=pixel"]) == {"blends": ("pixel",)}
+    assert read_overrides("pixmix", ["blend_weights=0,0,1,2"]) == {"blend_weights": (0, 0, 1, 2)}
+    assert read_overrides("layermix", ["picture_flips=off"]) == {"picture_flips": False}
+    assert read_overrides("ipmix", ["picture_flips=on", "picture_colors=gray"])["picture_flips"] is True
     assert read_overrides("plain", []) == {}
 
 
@@ -238,6 +277,7 @@ def test_texts_become_values_of_the_fields_kind() -> None:
         (["q=1"], "has no parameter q: it takes"),
         (["k=many"], "'many' is no number"),
         (["patches=4,x"], "'x' is no number"),
+        (["picture_flips=1"], "picture_flips=1: choose on or off"),
     ],
 )
 def test_texts_that_are_no_values_are_refused(texts: list[str], message: str) -> None:

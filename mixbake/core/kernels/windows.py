@@ -4,6 +4,8 @@ Source: torchvision's RandomResizedCrop (Inception crop, Szegedy et al. 2015) an
 Rule: draws are integers or quantised to 1e-6 before use; float64 through IEEE operations only.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,15 +92,40 @@ def draw_flips(key: Key, images: Numbers, groups: Numbers, flips: NDArray[np.uin
         flips[i] = below(cursor, 2)
 
 
+@inline
+def _draw_number(cursor: NDArray[np.uint64], pictures: int, sets: NDArray[np.int64], total: int) -> Any:
+    """Number of a picture; total: of the sets' weights, 0 without sets."""
+    if total == 0:
+        return below(cursor, pictures)
+    drawn, first, i = below(cursor, total), 0, 0
+    while drawn >= sets[i, 1]:
+        drawn -= sets[i, 1]
+        first += sets[i, 0]
+        i += 1
+    return first + below(cursor, sets[i, 0])
+
+
 @jit
 def draw_pictures(
-    key: Key, images: Numbers, groups: Numbers, shapes: NDArray[np.int32], size: int, chosen: NDArray[np.int32]
+    key: Key,
+    images: Numbers,
+    groups: Numbers,
+    shapes: NDArray[np.int32],
+    sets: NDArray[np.int64],
+    size: int,
+    chosen: NDArray[np.int32],
 ) -> None:
-    """chosen[i] <- (id, left, top, hflip, vflip, unchanged): a uniform picture, window and mirroring."""
-    cursor = np.zeros(CURSOR_WORDS, dtype=np.uint64)
+    """chosen[i] <- (id, left, top, hflip, vflip, unchanged): a picture, a uniform window and mirroring.
+
+    sets: int64[s, 2], pictures (1 or more, `shapes` has them in this order) and weight of each set, of which one is
+    drawn by weight, then a uniform picture of it; without sets, a uniform picture.
+    """
+    cursor, total = np.zeros(CURSOR_WORDS, dtype=np.uint64), 0
+    for i in range(len(sets)):
+        total += sets[i, 1]
     for i in range(len(images)):
         seek(cursor, key, images[i], groups[i])
-        number = below(cursor, len(shapes))
+        number = _draw_number(cursor, len(shapes), sets, total)
         chosen[i, 0] = number
         chosen[i, 1] = below(cursor, shapes[number, 1] - size + 1)
         chosen[i, 2] = below(cursor, shapes[number, 0] - size + 1)
