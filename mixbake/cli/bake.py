@@ -24,7 +24,9 @@ EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="layermix, pixmix, augmix, ipmix, plain, or a preset: see `mixbake recipes`.")
 ]
-MixingSet = Annotated[str, typer.Option("--mixing-set", help="Folder of pictures, or fractals[:count=256].")]
+MixingSet = Annotated[
+    str, typer.Option("--mixing-set", help="Folder of pictures, or fractals, deadleaves, spectrum, ifs[:count=256].")
+]
 Classes = Annotated[Path | None, typer.Option("--classes", help="File with the class folders to use, one a line.")]
 Size = Annotated[int, typer.Option("--size", help="Output side in pixels; the images' common size if not given.")]
 Severity = Annotated[float | None, typer.Option("--severity", help="Of the recipe: m, strength of the operations.")]
@@ -167,15 +169,26 @@ def fractals(
     out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
     count: Annotated[int, typer.Option("--count", help="How many pictures.")] = 256,
     side: Annotated[int, typer.Option("--side", help="In pixels.")] = 512,
+    kind: Annotated[
+        str, typer.Option("--kind", help="fractals, deadleaves[:shapes=squares], spectrum or ifs.")
+    ] = "fractals",
     seed: Seed = 0,
     jobs: Jobs = 0,
 ) -> None:
-    """Draw fractal pictures to mix with; those that are there already are kept."""
-    from mixbake.data.fractals import generate  # noqa: PLC0415 - quick --help
+    """Draw pictures to mix with, fractals or another kind; those that are there already are kept."""
+    from dataclasses import replace  # noqa: PLC0415 - quick --help
+
+    from mixbake.data.generators import generate, parse_drawn, suggest_name  # noqa: PLC0415
     from mixbake.progress import counting  # noqa: PLC0415
 
-    with counting("fractals", count) as advance:
-        generate(out, count=count, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
+    drawn = parse_drawn(kind)
+    if drawn is None:
+        raise UsageError(f"--kind {kind!r}: {suggest_name(kind)}")
+    if "count=" in kind:
+        raise UsageError(f"--kind {kind!r}: say how many with --count")
+    with counting(drawn.name, count) as advance:
+        drawn = replace(drawn, count=count)
+        generate(out, drawn, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
     typer.echo(f"{count:,} pictures of {side}×{side} in {out}")
 
 
