@@ -125,9 +125,9 @@ WAVELETS = np.stack([_unit_wavelet(axis, odd) for axis in AXES for odd in (False
 
 @jit
 def _quantiles(tail: float) -> Field:
-    """Magnitudes of exp(−|x|^tail) at QUANTILES equal steps of probability, scaled to a mean square of one."""
+    """Magnitudes of exp(−|x|^tail), cut off at exp(−9): QUANTILES equal steps of probability, mean square one."""
     steps = 2048
-    # Beyond the last place, exp(−x^tail) is below 1e-4 of its value at 0.
+    # There exp(−x^tail) is 1e-4: what lies beyond would be a few huge wavelets.
     last = exp2(log2(9.0) / tail)
     ends = np.empty(steps)
     total = 0.0
