@@ -5,6 +5,7 @@ three channels, amplitudes fall as 1/f^α, oriented band-pass coefficients follo
 values have the distribution that a palette of a few colours has along its principal axes (`colourings`).
 They start from noise and impose these in turns, by Fourier transforms and steerable pyramids. Here a field is made with
 them: octave by octave, coefficients of that distribution are strewn as oriented wavelets, whose weights follow the law.
+(Their α also differs a little between the two axes.)
 Rule: fields are periodic, and an octave's numbers depend on nothing finer, so another side shows the same field.
 """
 
@@ -25,9 +26,6 @@ SPECTRUM_VERSION = 1
 
 SLOPES = (0.5, 3.5)
 """Bounds of α."""
-
-TILT = 0.05
-"""Standard deviation of half the difference between the slopes along the two axes."""
 
 TAILS = (0.4, 0.8)
 """Bounds of ρ, drawn for each channel and octave; 2 would be Gaussian, 1 Laplacian."""
@@ -63,15 +61,15 @@ def draw_spectrum(number: int, *, seed: int, side: int) -> Pixels:
 def draw_texture(path: tuple[Word, ...], side: int) -> Pixels:
     """One draw, good or weak, from streams below `path`: uint8 side×side×3, periodic if side is a power of two."""
     rng = stream(*path)
-    slope, tilt = uniform(rng, *SLOPES), TILT * sum(uniform(rng, -1.0, 1.0) for _ in range(3))
-    fields = np.stack([draw_field((*path, channel), side, slope=slope, tilt=tilt) for channel in range(3)])
+    slope = uniform(rng, *SLOPES)
+    fields = np.stack([draw_field((*path, channel), side, slope=slope) for channel in range(3)])
     return draw_colouring(rng).paint(fields)
 
 
-def draw_field(path: tuple[Word, ...], side: int, *, slope: float, tilt: float = 0.0) -> Field:
-    """A float32 side×side field whose amplitudes fall as 1/f^(slope ± tilt), from streams below `path`.
+def draw_field(path: tuple[Word, ...], side: int, *, slope: float) -> Field:
+    """A float32 side×side field whose amplitudes fall as 1/f^slope, from streams below `path`.
 
-    Plus across columns, minus across rows. Sides that are no power of two show the next one, sampled.
+    Sides that are no power of two show the next one, sampled.
     """
     field = np.zeros((COARSEST // 2, COARSEST // 2), np.float32)
     octave = 0
@@ -81,7 +79,7 @@ def draw_field(path: tuple[Word, ...], side: int, *, slope: float, tilt: float =
         words = raw_words(rng, count * count // 8).view(np.uint32)
         table = _quantiles(uniform(rng, *TAILS))
         fine = np.zeros((count + 2 * REACH, count + 2 * REACH), np.float32)
-        _strew(words, table, _wavelets(octave, slope, tilt), fine)
+        _strew(words, table, _wavelets(octave, slope), fine)
         _fold(fine)
         _enlarge(field, fine)
         field = np.ascontiguousarray(fine[REACH:-REACH, REACH:-REACH])
@@ -90,13 +88,13 @@ def draw_field(path: tuple[Word, ...], side: int, *, slope: float, tilt: float =
     return field if side == len(field) else np.ascontiguousarray(field[np.ix_(chosen, chosen)])
 
 
-def _wavelets(octave: int, slope: float, tilt: float) -> Field:
+def _wavelets(octave: int, slope: float) -> Field:
     """The wavelets of an octave, float32[2·ORIENTATIONS, 2·REACH + 1, 2·REACH + 1], even and odd, weighted by the law.
 
-    An octave has four times the waves of the one below it. So with equal weights amplitudes fall as 1/f.
+    An octave has four times the frequencies of the one below it. So with equal weights, that is equal variances,
+    amplitudes fall as 1/f.
     """
-    weights = [exp2((1.0 - slope - tilt * (x * x - y * y)) * octave) for x, y in AXES]
-    weighted: Field = (WAVELETS * np.repeat(np.array(weights), 2)[:, None, None]).astype(np.float32)
+    weighted: Field = (WAVELETS * exp2((1.0 - slope) * octave)).astype(np.float32)
     return weighted
 
 
