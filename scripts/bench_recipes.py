@@ -43,7 +43,8 @@ from reference_recipes import tensor
 from mixbake.core.render import Canvas, fitted, flat_pictures, render_each, render_stack
 from mixbake.data.decode import decode
 from mixbake.data.demo import draw_demo
-from mixbake.data.pictures import PictureSet, prepare
+from mixbake.data.pictures import prepare
+from mixbake.data.prepared import PictureSet
 from mixbake.recipes.presets import resolve
 from mixbake.recipes.recipe import Lot, draw
 

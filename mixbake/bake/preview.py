@@ -26,7 +26,7 @@ from mixbake.core.ops import overlaps_imagenet_c
 from mixbake.core.programs import Programs
 from mixbake.core.variant import Step, Variant
 from mixbake.data.decode import decode
-from mixbake.data.fractals import cached_fractals, parse_fractals
+from mixbake.data.generators import cached, drawn_side, parse_drawn
 from mixbake.data.listing import Entry, Listing
 from mixbake.data.pictures import spell_specs
 from mixbake.errors import DecodeError, UsageError
@@ -42,7 +42,7 @@ SIZED_IMAGES = 16
 """Images that must agree in size when no --size is given; a build looks at all."""
 SPARE_IMAGES = 4
 """Images tried in place of each that cannot be decoded."""
-FEW_FRACTALS = 32
+FEW_DRAWN = 32
 TRIAL_IMAGES, TRIAL_SECONDS = 32, 1.5
 
 MEANING = "; if a mirrored image means something else (digits, signs, text), say --flip none"
@@ -76,7 +76,7 @@ def draw_preview(settings: BuildSettings, output: Path, *, say: Say = lambda _me
     jobs = settings.jobs or len(os.sched_getaffinity(0))
     warm_up(say)
     notes: list[str] = []
-    settings = _with_few_fractals(_with_size(settings, say), notes)
+    settings = _with_few_drawn(_with_size(settings, say), notes)
     planned = make_plan(
         settings,
         pictures_folder=cache_root() / "pictures",
@@ -106,8 +106,8 @@ def _with_size(settings: BuildSettings, say: Say) -> BuildSettings:
     return replace(settings, size=common_size(source, few, say))
 
 
-def _with_few_fractals(settings: BuildSettings, notes: list[str]) -> BuildSettings:
-    """Ask for no more fractals than are drawn already, or FEW_FRACTALS: hundreds would take a minute."""
+def _with_few_drawn(settings: BuildSettings, notes: list[str]) -> BuildSettings:
+    """Ask for no more mixing pictures than are drawn already, or FEW_DRAWN: hundreds would take a minute."""
     named = resolve(settings.recipe, size=settings.size, overrides=settings.overrides)
     if not named.recipe.uses_pictures:
         return settings
@@ -115,16 +115,18 @@ def _with_few_fractals(settings: BuildSettings, notes: list[str]) -> BuildSettin
 
 
 def _few(spec: str, size: int, notes: list[str]) -> str:
-    """A mixing set, of which fewer fractals are asked for."""
-    if spec.partition(":")[0] != "fractals":
+    """A mixing set, of which fewer pictures are asked for if they are to be drawn."""
+    drawn = parse_drawn(spec)
+    if drawn is None:
         return spec
-    count = parse_fractals(spec)
-    folder = cached_fractals(count=1, side=128 if size <= 64 else 512)
-    few = max(FEW_FRACTALS, len(list(folder.glob("fractal-*.png"))))
-    if count <= few:
+    folder = cached(replace(drawn, count=1), side=drawn_side(size))
+    few = max(FEW_DRAWN, len(list(folder.glob(f"{drawn.generator.stem}-*.png"))))
+    if drawn.count <= few:
         return spec
-    notes.append(f"{few} fractals here, {count} in the bake: it will mix with other pictures than this sheet shows")
-    return f"fractals:count={few}"
+    notes.append(
+        f"{few} {drawn.name} here, {drawn.count} in the bake: it will mix with other pictures than this sheet shows"
+    )
+    return replace(drawn, count=few).spell()
 
 
 def _chosen(planned: Planned, notes: list[str]) -> Iterator[tuple[Entry, Bytes]]:

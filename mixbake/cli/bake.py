@@ -32,7 +32,7 @@ MixingSet = Annotated[
     typer.Option(
         "--mixing-set",
         "--mixing",
-        help="Folder of pictures, or fractals[:count=256], which it is if not given. Again for more.",
+        help="Folder, or fractals (if not given), deadleaves, spectrum, ifs[:count=256]. Again for more.",
     ),
 ]
 MixingWeights = Annotated[
@@ -181,15 +181,26 @@ def fractals(
     out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
     count: Annotated[int, typer.Option("--count", help="How many pictures.")] = 256,
     side: Annotated[int, typer.Option("--side", help="In pixels.")] = 512,
+    kind: Annotated[
+        str, typer.Option("--kind", help="fractals, deadleaves[:shapes=squares], spectrum or ifs.")
+    ] = "fractals",
     seed: Seed = 0,
     jobs: Jobs = 0,
 ) -> None:
-    """Draw fractal pictures to mix with; those that are there already are kept."""
-    from mixbake.data.fractals import generate  # noqa: PLC0415 - quick --help
+    """Draw pictures to mix with, fractals or another kind; those that are there already are kept."""
+    from dataclasses import replace  # noqa: PLC0415 - quick --help
+
+    from mixbake.data.generators import generate, parse_drawn, suggest_name  # noqa: PLC0415
     from mixbake.progress import counting  # noqa: PLC0415
 
-    with counting("fractals", count) as advance:
-        generate(out, count=count, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
+    drawn = parse_drawn(kind)
+    if drawn is None:
+        raise UsageError(f"--kind {kind!r}: {suggest_name(kind)}")
+    if "count=" in kind:
+        raise UsageError(f"--kind {kind!r}: say how many with --count")
+    with counting(drawn.name, count) as advance:
+        drawn = replace(drawn, count=count)
+        generate(out, drawn, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
     typer.echo(f"{count:,} pictures of {side}×{side} in {out}")
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mixbake.data.cache import sweep
 from mixbake.data.decode import decode
-from mixbake.data.fractals import cached_fractals, parse_fractals
+from mixbake.data.generators import cached, drawn_side, parse_drawn, suggest_name
 from mixbake.data.names import PICTURE_SUFFIXES, check_distinct, check_name, is_picture
 from mixbake.data.prepared import LONGEST, MAX_SIDE, PictureSet, Pixels, open_pictures, publish_pictures
 from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, UsageError
@@ -71,10 +71,11 @@ def prepare(
 ) -> PictureSet:
     """Prepare mixing sets for a `size`-pixel bake into `folder`; a whole file of the same inputs is reused.
 
-    spec: a folder of pictures (nested ones too; hidden and other files are ignored), or `fractals[:count=256]`; or
-    several such, in order, which become one file. gray: store ITU-R 601 luma, one channel, computed after the resize.
-    jobs: threads; the bytes do not depend on it. progress(what, done, total) is called in this thread after each
-    picture that is drawn (fractals) and prepared, not when a file is reused.
+    spec: a folder of pictures (nested ones too; hidden and other files are ignored), or one of
+    `generators.GENERATORS`, as in `fractals:count=256`; or several such, in order, which become one file. gray: store
+    ITU-R 601 luma, one channel, computed after the resize. jobs: threads; the bytes do not depend on it.
+    progress(what, done, total) is called in this thread after each picture that is drawn and prepared, not when a file
+    is reused.
     Raises UsageError (no folder, a set without readable picture, link loop), PlanDiffers (a picture changed meanwhile),
     StorageError (reading or writing failed).
     """
@@ -117,16 +118,13 @@ def _list_all(specs: Sequence[str], size: int, jobs: int, progress: Progress) ->
 
 def _list(spec: str, size: int, jobs: int, progress: Progress) -> list[tuple[str, Path]]:
     """(relative path, file) of every picture of a spec, in code point order."""
-    if spec == "fractals" or spec.startswith("fractals:"):
-        count = parse_fractals(spec)
-        side = 128 if size <= 64 else 512
-        drawn = cached_fractals(
-            count=count, side=side, jobs=jobs, progress=lambda done: progress("drawing fractals", done, count)
-        )
-        return sorted((path.name, path) for path in drawn.glob("fractal-*.png"))[:count]
+    if drawn := parse_drawn(spec):
+        what, count = f"drawing {drawn.name}", drawn.count
+        kept = cached(drawn, side=drawn_side(size), jobs=jobs, progress=lambda done: progress(what, done, count))
+        return [(name, kept / name) for name in map(drawn.file_name, range(count))]
     root = Path(spec).expanduser()
     if not root.is_dir():
-        raise UsageError(f"the mixing set {spec!r} is no folder: give a folder of pictures, or fractals")
+        raise UsageError(f"the mixing set {spec!r} is no folder: {suggest_name(spec)}")
     found = sorted((path.relative_to(root).as_posix(), path) for path in _walk(root, frozenset()))
     if not found:
         known = " ".join(sorted(PICTURE_SUFFIXES))

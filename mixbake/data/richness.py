@@ -19,6 +19,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Measure -> smallest and largest value that passes, for a preview of PREVIEW × PREVIEW pixels."""
 
+LUMA = np.array((299, 587, 114))
+"""Weights of red, green and blue in the luminance, in thousandths."""
+
 PREVIEW = 64
 """Side of the preview that is judged."""
 
@@ -45,6 +48,20 @@ def shortfalls(preview: NDArray[np.uint8]) -> list[str]:
     """Names of the measures that fall outside their limits; empty for a picture worth keeping."""
     values = measure(preview)
     return [name for name, (low, high) in LIMITS.items() if not low <= values[name] <= high]
+
+
+def has_range(preview: NDArray[np.uint8]) -> bool:
+    """Whether brightness and contrast of a picture are within their limits: for families whose law is their own.
+
+    In integers, so that every CPU decides alike.
+    """
+    luma: NDArray[np.int64] = preview.astype(np.int64) @ LUMA
+    count, total, squares = luma.size, int(luma.sum()), int((luma * luma).sum())
+    (dark, light), (weak, strong) = (
+        [int(limit) * int(LUMA.sum()) for limit in LIMITS[name]] for name in ("brightness", "contrast")
+    )
+    spread = count * squares - total * total
+    return dark * count <= total <= light * count and (weak * count) ** 2 <= spread <= (strong * count) ** 2
 
 
 def _tiles(plane: NDArray[np.float64], side: int) -> NDArray[np.float64]:

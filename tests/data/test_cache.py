@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixbake.data.cache import adding, sweep
-from mixbake.data.fractals import generate
+from mixbake.data.generators import Drawn, generate
 from mixbake.data.pictures import prepare
 from mixbake.storage.store import LEFTOVER
 
@@ -76,7 +76,7 @@ def test_a_living_process_keeps_its_file_without_a_lock(tmp_path: Path) -> None:
 def test_adding_to_a_cache_sweeps_it_first(tmp_path: Path, picture_folder: Path, kind: str) -> None:
     left = leave_temporary(tmp_path / "out")
     if kind == "fractals":
-        generate(tmp_path / "out", count=1, side=48)
+        generate(tmp_path / "out", Drawn(name="fractals", kind="", count=1), side=48)
     else:
         prepare(str(picture_folder), tmp_path / "out", size=32, gray=False)
     assert not left.exists()

@@ -12,15 +12,8 @@ from PIL import Image
 
 from mixbake.core.rng import stream
 from mixbake.data.families import FAMILIES
-from mixbake.data.fractals import (
-    FRACTALS_VERSION,
-    TRIES,
-    _draw,
-    cached_fractals,
-    draw_fractal,
-    generate,
-    parse_fractals,
-)
+from mixbake.data.fractals import FRACTALS_VERSION, TRIES, _draw, draw_fractal
+from mixbake.data.generators import Drawn, cached, generate, parse_drawn
 from mixbake.data.palettes import draw_palette
 from mixbake.data.plasma import draw_plasma
 from mixbake.data.richness import LIMITS, PREVIEW, measure, shortfalls
@@ -34,6 +27,10 @@ NUMBERS = st.integers(0, 99_999)
 def _compiled():
     for _, draw in FAMILIES.values():
         draw(stream("tests", "warm"), PREVIEW)
+
+
+def fractals(count):
+    return Drawn(name="fractals", kind="", count=count)
 
 
 def _drawn(folder):
@@ -145,22 +142,22 @@ def test_weak_pictures_are_refused_for_the_right_reason(picture, reasons):
 
 
 def test_more_pictures_only_add_files(tmp_path):
-    generate(tmp_path, count=3, side=SIDE)
+    generate(tmp_path, fractals(3), side=SIDE)
     before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
-    generate(tmp_path, count=5, side=SIDE)
+    generate(tmp_path, fractals(5), side=SIDE)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"fractal-{number:06d}.png" for number in range(5)]
     assert before == {name: (tmp_path / name).stat().st_ino for name in before}
 
 
 def test_a_file_holds_the_drawn_pixels(tmp_path):
-    generate(tmp_path, count=2, seed=7, side=SIDE)
+    generate(tmp_path, fractals(2), seed=7, side=SIDE)
     with Image.open(tmp_path / "fractal-000001.png") as picture:
         assert np.array_equal(np.asarray(picture), draw_fractal(1, seed=7, side=SIDE))
 
 
 def test_processes_write_the_same_bytes(tmp_path):
-    generate(tmp_path / "one", count=5, side=SIDE, jobs=1)
-    generate(tmp_path / "two", count=5, side=SIDE, jobs=2)
+    generate(tmp_path / "one", fractals(5), side=SIDE, jobs=1)
+    generate(tmp_path / "two", fractals(5), side=SIDE, jobs=2)
     assert _drawn(tmp_path / "one") == _drawn(tmp_path / "two")
     assert len(_drawn(tmp_path / "two")) == 5
 
@@ -168,7 +165,7 @@ def test_processes_write_the_same_bytes(tmp_path):
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("intact")
-    generate(folder, count=1, side=SIDE)
+    generate(folder, fractals(1), side=SIDE)
     return folder
 
 
@@ -183,29 +180,29 @@ def test_a_damaged_file_is_drawn_again(intact, data):
         bad = bytearray(good)
         bad[data.draw(st.integers(0, len(good) - 13), label="place")] ^= data.draw(st.integers(1, 255), label="flip")
         path.write_bytes(bad)
-    generate(intact, count=1, side=SIDE)
+    generate(intact, fractals(1), side=SIDE)
     assert path.read_bytes() == good
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"side": SIDE + 1}])
 def test_a_picture_of_another_generation_is_replaced(tmp_path, other):
-    generate(tmp_path, count=1, **{"seed": 0, "side": SIDE, **other})
+    generate(tmp_path, fractals(1), **{"seed": 0, "side": SIDE, **other})
     stale = _drawn(tmp_path)
-    generate(tmp_path, count=1, seed=0, side=SIDE)
+    generate(tmp_path, fractals(1), seed=0, side=SIDE)
     assert _drawn(tmp_path) != stale
 
 
 def test_progress_counts_up_to_the_end(tmp_path):
-    generate(tmp_path, count=2, side=SIDE)
+    generate(tmp_path, fractals(2), side=SIDE)
     seen: list[int] = []
-    generate(tmp_path, count=5, side=SIDE, progress=seen.append)
+    generate(tmp_path, fractals(5), side=SIDE, progress=seen.append)
     assert seen == [2, 3, 4, 5]
 
 
 def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(tmp_path):
     out, count = tmp_path / "out", 60
-    call = f"generate(Path({str(out)!r}), count={count}, side=160)"
-    program = f"from pathlib import Path; from mixbake.data.fractals import generate; {call}"
+    call = f"generate(Path({str(out)!r}), {fractals(count)!r}, side=160)"
+    program = f"from pathlib import Path; from mixbake.data.generators import Drawn, generate; {call}"
     run = subprocess.Popen([sys.executable, "-c", program])
     limit = time.monotonic() + 120
     while len(list(out.glob("fractal-*.png"))) < 4 and run.poll() is None and time.monotonic() < limit:
@@ -214,7 +211,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(tmp_path):
     run.wait()
     halfway = _drawn(out)
     assert 4 <= len(halfway) < count
-    generate(out, count=count, side=160)
+    generate(out, fractals(count), side=160)
     finished = _drawn(out)
     assert len(finished) == count
     assert halfway.items() <= finished.items()
@@ -222,50 +219,51 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(tmp_path):
 
 def test_the_cache_folder_names_seed_side_and_version(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXBAKE_CACHE", str(tmp_path))
-    folder = cached_fractals(count=2, side=SIDE, seed=3)
+    folder = cached(fractals(2), side=SIDE, seed=3)
     assert folder.is_relative_to(tmp_path)
     assert all(part in folder.name for part in (f"v{FRACTALS_VERSION}", "seed3", f"side{SIDE}"))
-    assert cached_fractals(count=1, side=SIDE, seed=3) == folder
+    assert cached(fractals(1), side=SIDE, seed=3) == folder
     assert len(_drawn(folder)) == 2
-    assert cached_fractals(count=1, side=SIDE, seed=4) != folder
+    assert cached(fractals(1), side=SIDE, seed=4) != folder
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file"):
-        generate(tmp_path / "file" / "below", count=1, side=SIDE)
+        generate(tmp_path / "file" / "below", fractals(1), side=SIDE)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
 def test_a_read_only_folder_is_a_storage_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError):
-        generate(tmp_path, count=1, side=SIDE)
+        generate(tmp_path, fractals(1), side=SIDE)
     tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize("wrong", [{"count": 0}, {"side": 8}, {"side": 4096}, {"jobs": 0}, {"count": 10**6}])
-def test_values_out_of_range_are_refused(tmp_path, wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        generate(tmp_path, **{"count": 1, "side": SIDE, **wrong})
+@pytest.mark.parametrize(("what", "value"), [("count", 0), ("side", 8), ("side", 4096), ("jobs", 0), ("count", 10**6)])
+def test_values_out_of_range_are_refused(tmp_path, what, value):
+    given = {"count": 1, "side": SIDE, what: value}
+    with pytest.raises(UsageError, match=what):
+        generate(tmp_path, fractals(given.pop("count")), **given)
     assert list(tmp_path.iterdir()) == []
 
 
 @given(st.integers(1, 100_000))
 def test_the_count_is_read(count):
-    assert parse_fractals(f"fractals:count={count}") == count
+    assert parse_drawn(f"fractals:count={count}") == fractals(count)
 
 
 def test_the_count_may_be_left_out():
-    assert parse_fractals("fractals") == 256
+    assert parse_drawn("fractals") == fractals(256)
 
 
 @pytest.mark.parametrize(
-    "spec", ["fractal", "fractals:", "fractals:count=0", "fractals:count=x", "fractals:side=3", "fractals:256"]
+    "spec", ["fractals:", "fractals:count=0", "fractals:count=x", "fractals:side=3", "fractals:256"]
 )
 def test_any_other_spec_is_refused(spec):
     with pytest.raises(UsageError, match="count"):
-        parse_fractals(spec)
+        parse_drawn(spec)
 
 
 # Mean colour of the four quarters of pictures 0 to 2. Different? Raise FRACTALS_VERSION and measure anew: cached
