@@ -147,6 +147,13 @@ def empty(n: int, *, view: str, recipe: str, steps: int, ops: int, blends: int) 
     )
 
 
+def clear(table: Programs) -> None:
+    """Empty a table of mixes for other programs; images, numbers, crops and flips stay as they are."""
+    for column in (*table.steps, *table.provenance):
+        column.fill(0)
+    table.pictures.fill(-1)
+
+
 def from_variants(variants: Sequence[Variant]) -> Programs:
     """A table of the given variants, of one recipe and view. Raises UsageError on a malformed step."""
     first = variants[0]

@@ -300,6 +300,21 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
 """Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
 
 
+def limits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `check_rows` holds steps to, for kernels; the first index is the kind of step.
+
+    int64[kinds]: registers that it reads, 0 for one a weight, -1 for no step. int64[kinds, MAX_ARGS, 2]: least and
+    greatest of each argument.
+    """
+    counts = np.full(len(_SOURCE_COUNTS), -1, np.int64)
+    counts[[kind.code for kind in STEPS.values()]] = [kind.sources for kind in STEPS.values()]
+    ends = np.empty((len(counts), codes.MAX_ARGS, 2), np.int64)
+    ends[:] = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    for code, ranges in _RANGES.items():
+        ends[code, : len(ranges)] = ranges
+    return counts, ends
+
+
 def _check_steps(table: Programs, size: int) -> None:
     do, args, arities = table.do, table.args, table.arities
     active = np.arange(do.shape[1]) < table.lengths[:, None]
