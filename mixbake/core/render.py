@@ -163,11 +163,10 @@ def render_stack(
     shapes = np.broadcast_to(np.array(images.shape[1:3], np.int32), (len(table), 2))
     check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
-    out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
-    program.run_stack(
-        table.columns, 0, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
-    )
-    return out
+    size = canvas.size
+    out = np.empty((len(table), size * size * 3), np.uint8)
+    program.run_stack(table.columns, 0, frozen(images), which, pictures, size, canvas.scratch, out)
+    return out.reshape(len(table), size, size, 3)
 
 
 def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> Bytes:

@@ -144,8 +144,8 @@ class RecipeTransform:
         mixer = Mixer(self._named(size), size=size, seed=self.seed or 0, pair=self.views == "jsd")
         for old in list(self._ready)[: -SIZES_KEPT + 1]:
             self._ready.pop(old, None)
-        self._ready[size] = mixer, flat
-        return self._ready[size]
+        self._ready[size] = ready = mixer, flat
+        return ready
 
     def _make_ready_now(self, size: int) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or not LEAST <= size <= MOST:

@@ -56,7 +56,7 @@ class Words:
         if self._seeded and (torch is None or torch.utils.data.get_worker_info() is None):
             return self._next(count)
         if torch is not None:
-            drawn = torch.randint(_END - 1, () if count is None else (count,))
+            drawn = torch.randint(_END - 1, () if count is None else (count,), device="cpu")
             return int(drawn) if count is None else np.asarray(drawn)
         if count is None:
             return secrets.randbelow(_END)
