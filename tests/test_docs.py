@@ -257,6 +257,12 @@ def test_the_json_member_is_the_one_that_the_demo_gives() -> None:
     assert drawn == shown
 
 
+def example(word: str) -> str:
+    """The one block of Python in the README that has this word."""
+    (found,) = [block for block in blocks(README, "python") if word in block]
+    return found
+
+
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small bake where the README's examples look for it."""
@@ -268,12 +274,12 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_stock_reader_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("webdataset")
-    printed = python_in(demo_folder, "-c", blocks(README, "python")[3])
+    printed = python_in(demo_folder, "-c", example("wds.WebDataset"))
     assert len(printed.splitlines()) == 130
 
 
 def test_the_example_of_looking_into_a_bake_runs(demo_folder: Path) -> None:
-    rows, *_, sides = python_in(demo_folder, "-c", blocks(README, "python")[2]).split(maxsplit=1)
+    rows, *_, sides = python_in(demo_folder, "-c", example("mixbake.audit")).split(maxsplit=1)
     assert int(rows) > 0
     assert sides.endswith("(32, 32, 3)\n")
 
@@ -281,7 +287,7 @@ def test_the_example_of_looking_into_a_bake_runs(demo_folder: Path) -> None:
 @pytest.mark.slow
 def test_the_example_of_other_loaders_runs(demo_folder: Path) -> None:
     pytest.importorskip("torch")
-    printed = python_in(demo_folder, "-c", blocks(README, "python")[1])
+    printed = python_in(demo_folder, "-c", example("BakeDataset"))
     assert printed.split() == ["0", "130", "1", "130"] * 2
 
 
@@ -296,10 +302,21 @@ def test_the_arguments_of_the_loader_are_all_explained() -> None:
 @pytest.mark.slow
 def test_the_training_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("torch")
-    example = blocks(README, "python")[0]
-    assert len([line for line in example.splitlines() if line]) <= 22
-    printed = python_in(demo_folder, "-c", example)
+    training = example("ShardLoader")
+    assert len([line for line in training.splitlines() if line]) <= 22
+    printed = python_in(demo_folder, "-c", training)
     assert [line.split()[0] for line in printed.splitlines()] == ["0", "1", "2"]
+
+
+@pytest.mark.slow
+def test_the_example_of_transforms_runs(tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:
+    pytest.importorskip("torchvision")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images" / "train").symlink_to(image_folder)
+    (tmp_path / "pictures" / "fractals").symlink_to(picture_folder)
+    printed = python_in(tmp_path, "-c", example("mixbake.transforms"))
+    assert printed.splitlines() == ["torch.Size([40, 3, 224, 224]) torch.Size([40])"]
 
 
 def test_the_index_and_replay_examples_run_and_agree(demo_folder: Path) -> None:

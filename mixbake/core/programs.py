@@ -185,6 +185,13 @@ def empty(
     )
 
 
+def clear(table: Programs) -> None:
+    """Empty a table of mixes for other programs; images, numbers, crops and flips stay as they are."""
+    for column in (*table.steps, *table.provenance):
+        column.fill(0)
+    table.pictures.fill(-1)
+
+
 def from_variants(variants: Sequence[Variant], *, own: Sequence[OwnStep] = ()) -> Programs:
     """A table of the given variants, of one recipe and view. Raises UsageError on a malformed step.
 

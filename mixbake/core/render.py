@@ -172,16 +172,16 @@ def render_stack(
     shapes = np.broadcast_to(np.array(images.shape[1:3], np.int32), (len(table), 2))
     check_rows(table, shapes, pictures, canvas.size)
     canvas.reserve(registers=table.do.shape[1] + 3, height=images.shape[1], width=images.shape[2])
-    out = np.empty((len(table), canvas.size, canvas.size, 3), np.uint8)
+    size = canvas.size
+    out = np.empty((len(table), size * size * 3), np.uint8)
+    result = out.reshape(len(table), size, size, 3)
     if table.own and has_own_steps(table).any():
         each = (images[i] for i in which.tolist())
         for row, pixels in enumerate(render_each(table, list(each), pictures, canvas)):
-            out[row] = pixels
-        return out
-    program.run_stack(
-        table.columns, 0, frozen(images), which, pictures, canvas.size, canvas.scratch, out.reshape(len(table), -1)
-    )
-    return out
+            result[row] = pixels
+    else:
+        program.run_stack(table.columns, 0, frozen(images), which, pictures, size, canvas.scratch, out)
+    return result
 
 
 def has_own_steps(table: Programs) -> NDArray[np.bool_]:
@@ -338,6 +338,21 @@ _RANGES: dict[int, tuple[tuple[int, int], ...]] = {
     codes.WEIGHTED: ((-16_000_000, 16_000_000),) * codes.MAX_ARGS,
 }
 """Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
+
+
+def limits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What `check_rows` holds steps to, for kernels; the first index is the kind of step.
+
+    int64[kinds]: registers that it reads, 0 for one a weight, -1 for no step. int64[kinds, MAX_ARGS, 2]: least and
+    greatest of each argument.
+    """
+    counts = np.full(len(_SOURCE_COUNTS), -1, np.int64)
+    counts[[kind.code for kind in STEPS.values()]] = [kind.sources for kind in STEPS.values()]
+    ends = np.empty((len(counts), codes.MAX_ARGS, 2), np.int64)
+    ends[:] = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    for code, ranges in _RANGES.items():
+        ends[code, : len(ranges)] = ranges
+    return counts, ends
 
 
 def check_steps(table: Programs, size: int) -> None:

@@ -11,6 +11,7 @@ Rule: probabilities are exact integers, never floats.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
 from mixbake.core.programs import Most, Programs
+from mixbake.core.render import frozen
 from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
 from mixbake.recipes.tensor_law import write_op
 from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend, draw_blend
@@ -113,12 +115,11 @@ class LayerMix:
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
-        rows = [self.op_row(op, size) for op in OP_SETS[self.op_set]]
         _draw(
             key,
             table.images,
             table.numbers,
-            np.array(rows, np.int64),
+            _op_rows(self, size),
             np.array(self.layers, np.int64),
             round(self.beta * MICRO),
             PUBLISHED if self.coefficients == "published" else CONVEX,
@@ -138,6 +139,12 @@ class LayerMix:
             # The code passes 1 - magnitude, where the magnitude is U(0.1, severity): mostly below zero.
             low, high = sorted((100_000, round(self.severity * MICRO)))
         return OPS[op], low, high, int(TENSOR_LAW[op].signed)
+
+
+@lru_cache(maxsize=64)
+def _op_rows(recipe: LayerMix, size: int) -> NDArray[np.int64]:
+    """int64[k, 4]: see `LayerMix.op_row`. Kept, as to make them costs more than to draw a program."""
+    return frozen(np.array([recipe.op_row(op, size) for op in OP_SETS[recipe.op_set]], np.int64))
 
 
 @jit

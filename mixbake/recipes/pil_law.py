@@ -12,6 +12,7 @@ per cent at both ends.
 Rule: a level is drawn once per use, stored as drawn, and the step's arguments follow from it exactly.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from mixbake.core.jit import inline, jit
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import below, uniform
 from mixbake.core.ops import COLOUR4, OP_SETS, OPS
+from mixbake.core.render import frozen
 from mixbake.errors import UsageError
 from mixbake.recipes.writing import append_op
 
@@ -59,9 +61,10 @@ def check(*, severity: float, op_set: str, law: int = PIL) -> None:
         raise UsageError(f"op set {op_set!r} is unknown, or not of this recipe's law: choose from {', '.join(SETS)}")
 
 
+@lru_cache(maxsize=64)
 def op_rows(op_set: str, *, severity: float, law: int) -> NDArray[np.int64]:
-    """int64[k, 5]: see `op_row`."""
-    return np.array([op_row(op, severity=severity, law=law) for op in OP_SETS[op_set]], np.int64)
+    """int64[k, 5], read-only: see `op_row`. Kept, as to make them costs more than to draw a program."""
+    return frozen(np.array([op_row(op, severity=severity, law=law) for op in OP_SETS[op_set]], np.int64))
 
 
 def op_row(op: str, *, severity: float, law: int) -> tuple[int, int, int, int, int]:

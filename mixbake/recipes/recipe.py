@@ -166,15 +166,34 @@ def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
     if lot.bake_flip:
         windows.draw_flips(rng.key(lot.seed, "flip"), lot.images, groups, table.flips)
     if lot.view == "mix":
-        if recipe.uses_pictures:
-            key = rng.key(lot.seed, "picture")
-            sets = np.array(lot.mixing_sets, np.int64).reshape(-1, 2)
-            windows.draw_pictures(key, lot.images, groups, frozen(lot.pictures), sets, lot.size, table.pictures)
-            table.pictures[:, 5] = recipe.gray_pictures
-            if not recipe.mirrored_pictures:
-                table.pictures[:, 3:5] = 0
-        recipe.fill(table, key=rng.key(lot.seed, recipe.family), size=lot.size)
+        keys = {"picture_key": rng.key(lot.seed, "picture"), "key": rng.key(lot.seed, recipe.family)}
+        sets = np.array(lot.mixing_sets, np.int64).reshape(-1, 2)
+        draw_mix(recipe, table, groups, **keys, pictures=frozen(lot.pictures), mixing_sets=sets, size=lot.size)
     return table
+
+
+def draw_mix(
+    recipe: Recipe,
+    table: Programs,
+    groups: NDArray[np.int64],
+    *,
+    picture_key: NDArray[np.uint64],
+    key: NDArray[np.uint64],
+    pictures: NDArray[np.int32],
+    mixing_sets: NDArray[np.int64],
+    size: int,
+) -> None:
+    """Draw pictures and programs into an empty table of mixes whose images and numbers are set.
+
+    groups: int64[n], each row's view group. picture_key, key: of (seed, "picture") and (seed, family). pictures:
+    frozen int32[m, 2], mixing_sets: int64[k, 2], as in `Lot`.
+    """
+    if recipe.uses_pictures:
+        windows.draw_pictures(picture_key, table.images, groups, pictures, mixing_sets, size, table.pictures)
+        table.pictures[:, 5] = recipe.gray_pictures
+        if not recipe.mirrored_pictures:
+            table.pictures[:, 3:5] = 0
+    recipe.fill(table, key=key, size=size)
 
 
 def draw_one(recipe: Recipe, *, name: str, image: int, number: int, image_hw: tuple[int, int], **lot: Any) -> Variant:

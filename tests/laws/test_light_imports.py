@@ -57,6 +57,13 @@ def test_baking_imports_no_torch(
     assert not leftovers(tmp_path / "out")
 
 
+def test_transforming_imports_no_torch(python: Callable[..., Any], poisoned: dict[str, str], tmp_path: Path) -> None:
+    code = "import sys, numpy, mixbake.transforms as t; print(t.augmix(numpy.zeros((8, 8, 3), 'uint8'), 1).shape)"
+    done = python(f"{code}; print('torch' in sys.modules)", **poisoned)
+    assert done.out.split("\n")[:2] == ["(8, 8, 3)", "False"], done.err
+    assert not (tmp_path / "wanted").exists()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["--version"], []], ids=str)
 def test_help_imports_nothing_heavy(python: Callable[..., Any], arguments: list[str]) -> None:
     done = python(BUILD, *arguments)
