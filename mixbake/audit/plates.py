@@ -16,7 +16,7 @@ EXACT = 64
 REDUCED, QUALITY = 160, 85
 """Greatest side in pixels of all other pictures, and their JPEG quality."""
 ENLARGED = 96
-"""Small pictures are shown so many pixels wide, or a little less: by a whole factor."""
+"""Width in CSS pixels at which small pictures are usually shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +65,16 @@ def show_image(one: Plate, *, alt: str) -> Html:
     return tag("span", shown, box, class_="framed")
 
 
-def plate(cell: Cell) -> Plate:
-    """A cell of a strip as a file: PNG to the pixel up to EXACT, else JPEG of at most REDUCED."""
+def plate(cell: Cell, *, enlarged: int = ENLARGED) -> Plate:
+    """A cell of a strip as a file: PNG to the pixel up to EXACT, else JPEG of at most REDUCED.
+
+    enlarged: small pictures are shown so many pixels wide, or a little less: by a whole factor.
+    """
     if cell.pixels is None:
         return Plate(data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None)
     height, width = cell.pixels.shape[:2]
     exact = max(height, width) <= EXACT
-    scale: float = max(1, ENLARGED // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))
+    scale: float = max(1, enlarged // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     image = Image.fromarray(cell.pixels)
     return Plate(

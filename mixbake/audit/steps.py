@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.audit.words import spell_arguments
+from mixbake.audit.words import spell_anchor, spell_arguments
 from mixbake.bake.sheet import Cell
 from mixbake.core import render
 from mixbake.core.ops import STEPS
@@ -74,7 +74,7 @@ def _operation(op: str, level: Number) -> tuple[str, str]:
 
 
 def _told(step: Step, level: str) -> tuple[str, ...]:
-    return f"of {' and '.join(map(str, step.src))}", level, spell_arguments(step)
+    return f"of {' and '.join(map(str, step.src))}", level, spell_arguments(step), spell_anchor(step)
 
 
 def _lines(*lines: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What steps do, in plain words: "24° left", "3 bits kept", "40 % of pixels from 2, the others from 1".
+"""What steps do, in plain words: "24° left", "3 bits kept", "40 % kept".
 
 Rule: words follow from a step's arguments alone, so they say what is done, not what was asked for.
 """
@@ -24,6 +24,13 @@ def spell_arguments(step: Step) -> str:
     return f"{said}, {_box(*step.args[-4:])}" if boxed else said
 
 
+def spell_anchor(step: Step) -> str:
+    """What a shear holds still, in words; "" of all other steps."""
+    if step.do not in ("shear_x", "shear_y"):
+        return ""
+    return "centre held" if step.args[1] == CENTRE else "corner held"
+
+
 def _box(left: Number, top: Number, width: Number, height: Number) -> str:
     return f"in {width} x {height} px at {left}, {top}"
 
@@ -33,10 +40,8 @@ def _directed(size: str, value: Number, above: str, below: str) -> str:
     return f"{size} {above if value > 0 else below}" if value else size
 
 
-def _slope(value: Number, anchor: Number, above: str, below: str) -> str:
-    return (
-        f"{_directed(spell_number(abs(value)), value, above, below)}, {'centre' if anchor == CENTRE else 'corner'} held"
-    )
+def _slope(value: Number, above: str, below: str) -> str:
+    return _directed(spell_number(abs(value)), value, above, below)
 
 
 def _bits(bits: Number) -> str:
@@ -44,7 +49,7 @@ def _bits(bits: Number) -> str:
 
 
 def _solarized(threshold: Number) -> str:
-    return "nothing inverted" if threshold > 255 else f"inverted from {threshold} up"
+    return "nothing" if threshold > 255 else f"from {threshold} up"
 
 
 def _cut(percent: Number) -> str:
@@ -60,7 +65,7 @@ def _factor(factor: Number) -> str:
 
 
 def _coefficients(a: Number, b: Number) -> str:
-    return f"a {spell_number(a)}, b {spell_number(b)}"
+    return f"a {a:.2f}, b {b:.2f}"
 
 
 def _percent(share: Number) -> str:
@@ -69,8 +74,8 @@ def _percent(share: Number) -> str:
 
 _WORDS: dict[str, Callable[..., str]] = {
     "rotate": lambda degrees: _directed(f"{spell_number(abs(degrees))}°", degrees, "left", "right"),
-    "shear_x": lambda slope, anchor: _slope(slope, anchor, "to the right", "to the left"),
-    "shear_y": lambda slope, anchor: _slope(slope, anchor, "up", "down"),
+    "shear_x": lambda slope, _anchor: _slope(slope, "right", "left"),
+    "shear_y": lambda slope, _anchor: _slope(slope, "up", "down"),
     "translate_x": lambda pixels: _directed(f"{spell_number(abs(pixels))} px", pixels, "right", "left"),
     "translate_y": lambda pixels: _directed(f"{spell_number(abs(pixels))} px", pixels, "down", "up"),
     "posterize": _bits,
@@ -86,8 +91,8 @@ _WORDS: dict[str, Callable[..., str]] = {
     "sharpness": _factor,
     "arithmetic": _coefficients,
     "geometric": _coefficients,
-    "pixel": lambda share, _seed: f"{_percent(share)} of pixels from the first",
-    "element": lambda share, _seed: f"{_percent(share)} of values from the first",
+    "pixel": lambda share, _seed: f"{_percent(share)} kept",
+    "element": lambda share, _seed: f"{_percent(share)} kept",
     "weighted": lambda *weights: " + ".join(map(_percent, weights)),
 }
-"""By kind of step. A shear leans to the right or goes up at the right for positive slopes; solarize's 256 is never."""
+"""By kind of step. Positive slopes lean to the right or go up there; what masks keep is of the first register."""
