@@ -10,7 +10,7 @@ from mixbake.audit.steps import step_names
 from mixbake.audit.words import spell_arguments
 from mixbake.core.ops import STEPS
 from mixbake.core.variant import Step, Variant
-from mixbake.gallery.exhibits import BY_HAND, Exhibit, Row
+from mixbake.gallery.exhibits import Exhibit, Row, by_hand
 from mixbake.gallery.subject import Subject
 from mixbake.recipes.layermix import LayerMix
 from mixbake.recipes.origins import FAMILIES, PRESETS
@@ -40,11 +40,12 @@ def of_recipes(subject: Subject, chosen: Sequence[NamedRecipe]) -> Iterator[Row]
             named.append((one, [one.name]))
         else:
             same.append(one.name)
-    named.sort(key=lambda pair: pair[0].recipe.most.ops > 1 or pair[0].recipe.uses_pictures)
     rows = [_recipe(subject, one, names) for one, names in named]
+    bare = [row for row in rows if not any(one.variant.steps for one in row.exhibits)]
+    yield from bare
     if subject.pictures:
-        rows.insert(1 if rows[0].exhibits[0].variant.steps == () else 0, _pictures(subject))
-    yield from rows
+        yield _pictures(subject)
+    yield from (row for row in rows if row not in bare)
 
 
 def _recipe(subject: Subject, one: NamedRecipe, names: Sequence[str]) -> Row:
@@ -64,25 +65,16 @@ def _drawn(subject: Subject, one: NamedRecipe) -> tuple[Exhibit, ...]:
 
 def _pictures(subject: Subject) -> Row:
     """Windows of the mixing set that all recipes find, number by number."""
-    # The one that always mixes with a picture: which, and where in it, is the same in every recipe.
-    drawn = subject.draw(LayerMix(layers=(3,)), "layermix", DRAWS)
+    # Keeping all eight bits changes nothing: the one step that shows a register as it is.
+    show = (Step(do="posterize", src=(1,), args=(8,)),)
     exhibits = []
-    for variant in drawn:
+    # A recipe that always mixes with a picture: which, and where in it, is the same in every recipe.
+    for variant in subject.draw(LayerMix(layers=(3,)), "layermix", DRAWS):
         chosen = variant.picture and replace(variant.picture, hflip=False, vflip=False, gray=False)
-        alone = replace(
-            variant,
-            recipe=BY_HAND,
-            layer=None,
-            ops=(),
-            levels=(),
-            blends=(),
-            picture=chosen,
-            # Keeping all eight bits changes nothing: the one step that shows a register as it is.
-            steps=(Step(do="posterize", src=(1,), args=(8,)),),
-        )
+        alone = by_hand(subject, steps=show, picture=chosen)
         name = subject.picture_name(alone).rpartition("/")[2]
         exhibits.append(Exhibit(variant=alone, title=f"number {variant.number}", lines=(name,)))
-    note = "The windows that number 0, 1, 2 of every recipe mixes with; LayerMix makes them gray and mirrors them."
+    note = "The windows that numbers 0, 1, 2 of every recipe mix with; LayerMix makes them gray and mirrors them."
     return Row(name=("mixing pictures",), note=note, exhibits=tuple(exhibits))
 
 

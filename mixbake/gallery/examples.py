@@ -13,8 +13,8 @@ from mixbake.audit.words import spell_anchor, spell_arguments, spell_number
 from mixbake.core.blends import BLENDS
 from mixbake.core.ops import OPS, STEPS
 from mixbake.core.programs import units_of
-from mixbake.core.variant import MICRO, Number, Picture, Step, Variant
-from mixbake.gallery.exhibits import BY_HAND, Exhibit, Row
+from mixbake.core.variant import MICRO, Number, Step
+from mixbake.gallery.exhibits import Exhibit, Row, by_hand
 from mixbake.gallery.subject import Subject
 from mixbake.recipes.laws import Laws, Numbers, Pair, Use
 from mixbake.recipes.presets import RECIPES, NamedRecipe
@@ -207,34 +207,3 @@ def _together(recipes: Sequence[NamedRecipe]) -> Iterator[str]:
         by_severity.setdefault(f"severity {one.parameters()['severity']}", []).append(one.name)
     for severity, names in by_severity.items():
         yield from (", ".join(names), severity)
-
-
-def by_hand(
-    subject: Subject,
-    *,
-    steps: tuple[Step, ...],
-    ops: tuple[str, ...] = (),
-    levels: tuple[Number, ...] = (),
-    blends: tuple[str, ...] = (),
-) -> Variant:
-    """A variant of the crop that no recipe has drawn; what it mixes with is the middle of the middle picture."""
-    picture = None
-    if any(1 in step.src for step in steps):
-        middle = len(subject.colour) // 2
-        height, width = subject.colour.shapes[middle].tolist()
-        left, top = (width - subject.size) // 2, (height - subject.size) // 2
-        picture = Picture(id=middle, left=left, top=top, hflip=False, vflip=False, gray=False)
-    return Variant(
-        image=0,
-        number=0,
-        view="mix",
-        recipe=BY_HAND,
-        layer=None,
-        ops=ops,
-        levels=levels,
-        blends=blends,
-        crop=subject.crop,
-        flip=False,
-        picture=picture,
-        steps=steps,
-    )

@@ -5,7 +5,8 @@ Rule: a picture is rendered from the program that stands beside it, never from a
 
 from dataclasses import dataclass
 
-from mixbake.core.variant import Variant
+from mixbake.core.variant import Number, Picture, Step, Variant
+from mixbake.gallery.subject import Subject
 
 BY_HAND = "gallery"
 """Recipe of programs that no recipe has drawn."""
@@ -37,3 +38,34 @@ class Part:
     heading: str
     note: str
     rows: tuple[Row, ...]
+
+
+def by_hand(
+    subject: Subject,
+    *,
+    steps: tuple[Step, ...],
+    ops: tuple[str, ...] = (),
+    levels: tuple[Number, ...] = (),
+    blends: tuple[str, ...] = (),
+    picture: Picture | None = None,
+) -> Variant:
+    """A variant of the crop that no recipe has drawn. picture: else the middle of the middle one, if any is read."""
+    if picture is None and any(1 in step.src for step in steps):
+        middle = len(subject.colour) // 2
+        height, width = subject.colour.shapes[middle].tolist()
+        left, top = (width - subject.size) // 2, (height - subject.size) // 2
+        picture = Picture(id=middle, left=left, top=top, hflip=False, vflip=False, gray=False)
+    return Variant(
+        image=0,
+        number=0,
+        view="mix",
+        recipe=BY_HAND,
+        layer=None,
+        ops=ops,
+        levels=levels,
+        blends=blends,
+        crop=subject.crop,
+        flip=False,
+        picture=picture,
+        steps=steps,
+    )

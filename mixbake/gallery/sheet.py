@@ -31,8 +31,9 @@ def draw_gallery(subject: Subject, title: str, told: str, parts: Sequence[Part])
     top = MARGIN + HUGE + LARGE + 20
     sheet = Image.new("RGB", (WIDTH, top + sum(heights)), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN - 4), title, INK, ImageFont.load_default(HUGE))
-    pen.text((MARGIN, MARGIN + HUGE + 6), told, PALE, ImageFont.load_default(LETTER + 2))
+    for down, words, ink, letter in ((MARGIN - 4, title, INK, HUGE), (MARGIN + HUGE + 6, told, PALE, LETTER + 2)):
+        font = ImageFont.load_default(letter)
+        pen.text((MARGIN, down), fitting(words, font, WIDTH - 2 * MARGIN), ink, font)
     for part, found, height in zip(parts, lines, heights, strict=True):
         pen.text((MARGIN, top), part.heading, INK, ImageFont.load_default(LARGE))
         pen.line((MARGIN, top + LARGE + 8, WIDTH - MARGIN, top + LARGE + 8), PALE)

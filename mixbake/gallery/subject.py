@@ -42,7 +42,6 @@ class Subject:
 
     def draw(self, recipe: Recipe, name: str, count: int) -> tuple[Variant, ...]:
         """The first variants of a recipe under that name, as any bake of this seed draws them from this crop."""
-        chosen = self.pictures.get(1 if recipe.gray_pictures else 3) if recipe.uses_pictures else None
         lot = Lot(
             seed=self.seed,
             view="mix",
@@ -53,7 +52,7 @@ class Subject:
             crop=self.crop.kind,
             bake_flip=False,
             group=1,
-            pictures=render.NO_PICTURES[2] if chosen is None else chosen.shapes,
+            pictures=self.colour.shapes if recipe.uses_pictures else render.NO_PICTURES[2],
         )
         table = draw(recipe, lot, name=name)
         return tuple(table.variant(row) for row in range(count))
