@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from browser import browser  # noqa: F401 - a fixture, which tests ask for by name
 from outcome import Outcome
 from PIL import Image
 

@@ -5,50 +5,27 @@
 Rule: a picture on a page is the one that it says it is; where that one is not at hand there is an empty place.
 """
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mixbake.audit.audited import Audited
 from mixbake.audit.catalog import Rows
 from mixbake.audit.crops import find_crops
 from mixbake.audit.faults import Fault, plain
+from mixbake.audit.plates import Plate, plate
 from mixbake.audit.replay import Replayer
 from mixbake.audit.samples import Record, read_records
-from mixbake.audit.strip import replayed_cells, stored_cells, window_of
-from mixbake.bake.sheet import Box, Cell
+from mixbake.audit.steps import window_of
+from mixbake.audit.strip import replayed_cells, stored_cells
+from mixbake.bake.sheet import Cell
 from mixbake.core.variant import from_json
 from mixbake.errors import Damage, MixbakeError, MixingDiffers, PlanDiffers, StorageError, UsageError
 
-EXACT = 64
-"""Greatest side in pixels of pictures that are shown to the pixel, as PNG."""
-REDUCED, QUALITY = 160, 85
-"""Greatest side in pixels of all other pictures, and their JPEG quality."""
-ENLARGED = 96
-"""Small pictures are shown so many pixels wide, or a little less: by a whole factor."""
 _COLUMNS = ("class", "layer", "ops", "levels", "blends", "source")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plate:
-    """A picture ready for a page, or an empty place.
-
-    data: the file, or None; mime: its kind. width, height: in CSS pixels; exact: to the pixel, enlarged with hard
-    edges. lines: what it is. box: (left, top, width, height) to be framed, in CSS pixels.
-    """
-
-    data: bytes | None
-    mime: str
-    width: int
-    height: int
-    exact: bool
-    lines: tuple[str, ...]
-    box: tuple[float, float, float, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,40 +159,3 @@ def _told_as_damage(record: Record) -> Iterator[None]:
         yield
     except UsageError as error:
         raise Damage(f"{record.row['shard']}, {record.key}: {plain(error)}") from error
-
-
-def plate(cell: Cell) -> Plate:
-    """A cell of a strip as a file: PNG to the pixel up to EXACT, else JPEG of at most REDUCED."""
-    if cell.pixels is None:
-        return Plate(data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None)
-    height, width = cell.pixels.shape[:2]
-    exact = max(height, width) <= EXACT
-    scale: float = max(1, ENLARGED // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))
-    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.fromarray(cell.pixels)
-    return Plate(
-        data=_png(image) if exact else _jpeg(image.resize((wide, high), Image.Resampling.LANCZOS)),
-        mime="image/png" if exact else "image/jpeg",
-        width=wide,
-        height=high,
-        exact=exact,
-        lines=cell.lines,
-        box=None if cell.box is None else _scaled(cell.box, scale),
-    )
-
-
-def _scaled(box: Box, scale: float) -> tuple[float, float, float, float]:
-    left, top, width, height = (value * scale for value in box)
-    return left, top, width, height
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=QUALITY)
-    return buffer.getvalue()

@@ -1,32 +1,26 @@
-"""The audit's page: one file that a browser shows without asking anybody for anything.
+"""The audit's page.
 
-    report -> sections -> head with a content security policy, style and script named by their SHA-256
+    report -> summary and sections -> document
 Rule: the same report gives the same bytes; everything can be read without a script, and printed.
 """
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mixbake import __version__
 from mixbake.audit.contents import Contents, Share, spell_code
+from mixbake.audit.document import BEGINNING, Section, signature, write_document
 from mixbake.audit.faults import plain
-from mixbake.audit.gallery import EXACT
 from mixbake.audit.markup import Html, facts, listed, script_data, table, tag, text, together
 from mixbake.audit.page_gallery import dialog, gallery
 from mixbake.audit.page_signals import show_classes, show_signals
+from mixbake.audit.plates import EXACT
 from mixbake.audit.plots import chart
 from mixbake.audit.report import Report
 from mixbake.audit.statistics import ALPHA, Test
 from mixbake.storage.plan import FLIP_WORDS, spell_mixing, spell_worth
 
 GENERATOR = "mixbake audit"
-_SIGN = f'<meta name="generator" content="{GENERATOR}'.encode()
-_BEGINNING = 2048
-"""Bytes within which a page of ours says that it is one."""
 MOST_FAULTS = 500
 """Faults listed."""
 PASSED, FAILED, OPEN, CALM = "passed", "FAILED", "not tested", "nothing stands out"
@@ -49,15 +43,11 @@ SECTIONS = {
 def is_page(path: Path) -> bool:
     """Whether a file is a page of `write_page`."""
     with path.open("rb") as file:
-        return _SIGN in file.read(_BEGINNING)
+        return signature(GENERATOR) in file.read(BEGINNING)
 
 
 def write_page(report: Report) -> bytes:
     """The page, UTF-8."""
-    style, script = (
-        files("mixbake.audit").joinpath("assets", name).read_text("utf-8") for name in ("page.css", "page.js")
-    )
-    title = f"Audit of {Path(report.shards).resolve().name}"
     pictures, known = _gallery(report)
     bodies = {
         "integrity": _integrity(report),
@@ -67,46 +57,15 @@ def write_page(report: Report) -> bytes:
         "gallery": pictures,
         "plan": _plan(report),
     }
-    sections = [
-        tag(
-            "section", tag("h2", SECTIONS[name], id=f"{name}-heading"), body, id=name, aria_labelledby=f"{name}-heading"
-        )
-        for name, body in bodies.items()
-    ]
-    links = tag("ul", *(tag("li", tag("a", words, href=f"#{name}")) for name, words in SECTIONS.items()))
-    body = tag(
-        "body",
-        tag("a", "Skip to the results", href="#main", class_="skip"),
-        tag("header", tag("h1", title), *_opening(report), tag("nav", links, aria_label="Sections")),
-        tag("main", _summary(report), *sections, id="main", tabindex="-1"),
-        tag("footer", tag("p", f"Made by mixbake {__version__}. This page loads nothing from anywhere.")),
-        dialog(),
-        tag("script", script_data(known), type="application/json", id="known"),
-        tag("script", Html(script)),
+    return write_document(
+        f"Audit of {Path(report.shards).resolve().name}",
+        generator=GENERATOR,
+        opening=_opening(report),
+        summary=_summary(report),
+        sections={name: Section(heading=SECTIONS[name], body=body) for name, body in bodies.items()},
+        after=[dialog(), tag("script", script_data(known), type="application/json", id="known")],
+        script="page.js",
     )
-    head = _head(title, style, script)
-    return f'<!doctype html>\n<html lang="en">{head}\n{body}</html>\n'.encode()
-
-
-def _head(title: str, style: str, script: str) -> Html:
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="generator", content=f"{GENERATOR} {__version__}"),
-        tag("meta", http_equiv="Content-Security-Policy", content=Html(policy)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
-
-
-def _hash(contents: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(contents.encode()).digest()).decode()}'"
 
 
 def _opening(report: Report) -> Iterable[Html]:

@@ -6,8 +6,9 @@ Rule: every strip is in the page without a script; scripts filter cards and show
 from collections.abc import Sequence
 from typing import Any
 
-from mixbake.audit.gallery import Exhibit, Plate
-from mixbake.audit.markup import Html, data_address, tag, text, together
+from mixbake.audit.gallery import Exhibit
+from mixbake.audit.markup import Html, tag, text, together
+from mixbake.audit.plates import show_figure, show_image
 
 NONE = "none"
 FACETS = {"class": "Class", "layer": "Layer", "op": "Operation", "blend": "Blend"}
@@ -17,7 +18,7 @@ FACETS = {"class": "Class", "layer": "Layer", "op": "Operation", "blend": "Blend
 def card(one: Exhibit, *, place: int | None = None, beside: bool = False, note: str = "") -> Html:
     """A variant that opens to its strip. place: in the gallery. beside: with its crop at the left; note: over all."""
     crop = one.strip[1] if beside and one.view == "mix" and len(one.strip) > 1 else None
-    pictures = [_image(plate, alt="") for plate in (crop, one.picture) if plate is not None]
+    pictures = [show_image(plate, alt="") for plate in (crop, one.picture) if plate is not None]
     if one.picture is None:
         pictures.append(tag("span", "damaged", class_="empty"))
     lines = [
@@ -39,7 +40,7 @@ def cards(made: Sequence[Html]) -> Html:
 def strip(one: Exhibit) -> Html:
     """How a variant was made: words, then its pictures in order."""
     words = [tag("p", text(f"{one.kind}, from {one.source}"), class_="from"), tag("p", _verdict(one))]
-    steps = tag("ol", *(tag("li", _figure(plate)) for plate in one.strip)) if one.strip else ""
+    steps = tag("ol", *(tag("li", show_figure(plate)) for plate in one.strip)) if one.strip else ""
     return tag("div", *words, steps, class_="strip")
 
 
@@ -109,30 +110,3 @@ def _verdict(one: Exhibit) -> Html:
         return text(f"Made again from its source: {one.verdict}.")
     words = "Not made again; shown is what the bake holds, and empty places for the rest."
     return text(f"{words} Reason: {one.missing}")
-
-
-def _figure(plate: Plate) -> Html:
-    first, *rest = plate.lines
-    shown = tag("span", "not at hand", class_="empty") if plate.data is None else _image(plate, alt=first)
-    lines = [tag("b", first), *(tag("span", line) for line in rest)]
-    return tag("figure", shown, tag("figcaption", *lines))
-
-
-def _image(plate: Plate, *, alt: str) -> Html:
-    if plate.data is None:
-        return tag("span", "no crop", class_="empty")
-    image = tag(
-        "img",
-        src=data_address(plate.data, plate.mime),
-        alt=alt,
-        width=plate.width,
-        height=plate.height,
-        class_="exact" if plate.exact else None,
-        decoding="async",
-    )
-    if plate.box is None:
-        return image
-    left, top, width, height = (f"{value:.1f}" for value in plate.box)
-    frame = tag("rect", x=left, y=top, width=width, height=height)
-    box = tag("svg", frame, viewBox=f"0 0 {plate.width} {plate.height}", aria_hidden="true")
-    return tag("span", image, box, class_="framed")

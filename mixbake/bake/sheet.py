@@ -65,8 +65,13 @@ def draw_sheet(title: Sequence[str], rows: Sequence[Row], *, size: int) -> bytes
     for row, height in zip(rows, heights, strict=True):
         _draw_row(sheet, pen, row, top, place)
         top += height
+    return encode(sheet, level=1)
+
+
+def encode(sheet: Image.Image, *, level: int = 9) -> bytes:
+    """A finished sheet as PNG."""
     buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG", compress_level=1)
+    sheet.save(buffer, format="PNG", compress_level=level)
     return buffer.getvalue()
 
 
@@ -99,13 +104,13 @@ def _draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int, 
     for i, cell in enumerate(row.cells):
         left = place.left(i)
         if cell.pixels is not None:
-            _paste(sheet, pen, cell.pixels, (left, top), place.side, cell.box)
+            paste(sheet, pen, cell.pixels, (left, top), place.side, cell.box)
         for k, line in enumerate(cell.lines):
             corner = (left, top + place.side + 4 + k * place.line)
             pen.text(corner, fitting(line, font, place.column), PALE if k else INK, font)
 
 
-def _paste(
+def paste(
     sheet: Image.Image, pen: ImageDraw.ImageDraw, pixels: Bytes, place: tuple[int, int], side: int, box: Box | None
 ) -> None:
     """Put a picture into a square of that side, its proportions kept."""

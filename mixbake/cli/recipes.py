@@ -1,11 +1,12 @@
 """Commands that tell what recipes there are, and what they are made of."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mixbake.cli.app import app
+from mixbake.cli.app import Seed, app
 
 recipes = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
 app.add_typer(recipes, name="recipes")
@@ -51,6 +52,30 @@ def _told_own(recipe: Any) -> Iterator[str]:
     for step, version in zip(recipe.own_steps, recipe.versions, strict=True):
         arguments = f", arguments {', '.join(step.args)}" if step.args else ""
         yield f"  {'operation' if step.sources == 1 else 'blend'} {step.name}, version {version}{arguments}"
+
+
+@recipes.command()
+def gallery(
+    out: Annotated[Path, typer.Argument(help="A new page, OUT.html, or sheet, OUT.png.")],
+    image: Annotated[str, typer.Option("--image", help="A picture, or demo:number=47.")] = "demo:number=47",
+    mixing_set: Annotated[
+        str, typer.Option("--mixing-set", "--mixing", help="Folder of pictures, or fractals.")
+    ] = "fractals:count=24",
+    size: Annotated[int, typer.Option("--size", help="Side of the pictures, 16 to 512.")] = 32,
+    seed: Seed = 0,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", help="Only this one, and what it draws from; again for more.")
+    ] = None,
+) -> None:
+    """Show one image through every recipe, layer, operation and blend: on a page, or on one sheet."""
+    from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting_each  # noqa: PLC0415
+
+    settings = GallerySettings(image=image, mixing_set=mixing_set, size=size, seed=seed, recipes=tuple(recipe or ()))
+    with counting_each() as progress:
+        parts = write_gallery(out, settings, progress=progress)
+    counts = (f"{sum(len(row.exhibits) for row in part.rows)} of {part.topic}" for part in parts)
+    typer.echo(f"{out}: {', '.join(counts)}")
 
 
 def _told(name: str, recipe: Any) -> Iterator[str]:

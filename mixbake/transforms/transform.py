@@ -46,8 +46,9 @@ class RecipeTransform:
     a PictureSet. size: of the images: makes all ready now, once, and not at the first image in each worker process;
     images of other sizes work, too. views: "mix", or "jsd" for (clean, mix, mix) of one mixing picture: a tuple of
     three, of a batch 3×B×.... return_provenance: the result is (result, Variant), of a batch a tuple of Variants, with
-    "jsd" three of those; `core.render.render(variant, image, transform.pictures(size).picture(variant.picture.id), size=size)`
-    gives the same pixels.
+    "jsd" three of those;
+    `core.render.render(variant, image, transform.pictures(size).picture(variant.picture.id), size=size)` gives the same
+    pixels.
 
     Random numbers: `transform(image, rng=...)` takes a numpy Generator or a seed. Else torch's generator decides, if
     torch is imported: so torch.manual_seed makes a run reproducible, a DataLoader seeds each worker and each epoch

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import browser  # noqa: F401 - fixtures, which tests ask for by name
 from outcome import Outcome
-from shared_bakes import jsd_bake  # noqa: F401
+from shared_bakes import jsd_bake  # noqa: F401 - fixtures, which tests ask for by name
 from small import bake
 from tampering import bakes  # noqa: F401
 

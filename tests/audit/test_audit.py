@@ -21,8 +21,8 @@ from small import bake, copied, edit, flip_bit, pixels, sign, stored
 
 import mixbake.audit
 from mixbake.audit import signals
-from mixbake.audit.gallery import REDUCED, plate
 from mixbake.audit.page import write_page
+from mixbake.audit.plates import REDUCED, plate
 from mixbake.audit.report import Asked, Report, audit
 from mixbake.audit.signals import SIGNALS, Worst
 from mixbake.bake.sheet import Cell

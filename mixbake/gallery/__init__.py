@@ -1,0 +1,1 @@
+"""One image through every recipe, layer, operation and blend, to be looked at."""
