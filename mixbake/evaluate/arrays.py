@@ -72,7 +72,8 @@ def read_labels(path: Path) -> NDArray[np.int64]:
     blocks = np.asarray(array, np.int64).reshape(SEVERITIES, -1)
     if (blocks != blocks[0]).any():
         raise UsageError(f"{path}: labels of severity 1 are not those of the others: this is not the published layout")
-    return blocks[0]
+    labels: NDArray[np.int64] = blocks[0]
+    return labels
 
 
 class ArrayPictures:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mixbake.data.sources import open_source
 from mixbake.errors import UsageError
+from mixbake.evaluate.anomalies import ANOMALIES
 from mixbake.evaluate.layouts import Found, find_c_bar, find_corruptions, find_pictures, find_videos
 from mixbake.storage.store import canonical_json
 
@@ -149,7 +150,7 @@ def _find_anomalies(folders: tuple[Path, ...]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for folder in folders:
         name = folder.resolve().name
-        if name in found:
-            raise UsageError(f"--anomaly: two folders are called {name}: rename one, tables tell them by their names")
+        if name in found or name in ANOMALIES:
+            raise UsageError(f"--anomaly {folder}: another set is called {name}, too: rename it, tables tell by names")
         found[name] = find_pictures(folder)
     return found

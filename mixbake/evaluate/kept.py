@@ -8,6 +8,7 @@ limit, precision, kind of device, seed, version.
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +48,4 @@ class KeptParts:
 
     def _path(self, name: str, identity: Any) -> Path:
         digest = hashlib.sha256(canonical_json(self._of(identity))).hexdigest()
-        return self._folder / f"{name}-{digest[:12]}.json"
+        return self._folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{digest[:12]}.json"

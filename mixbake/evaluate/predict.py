@@ -70,7 +70,9 @@ def open_subject(weights: Path, asked: Evaluation) -> Subject:
     about = read_about(weights)
     if about and asked.model is not None:
         raise UsageError(f"{weights} says itself that it is of a {about.get('model')}: leave --model out")
-    network, about = _open_other(weights, asked) if asked.model is not None else open_network(weights)
+    if not about and asked.model is None:
+        raise UsageError(f"{weights} does not say which network it is of: name it, --model wrn40_4 for example")
+    network, about = open_network(weights) if about else _open_other(weights, asked)
     try:
         mean, std = (_triple(about[name]) for name in ("mean", "std"))
         classes, size = tuple(map(str, about["classes"])), int(about["size"])
@@ -150,8 +152,8 @@ def require_finite(subject: Subject, name: str, logits: Logits) -> None:
     """Raise Damage, saying how many pictures of which set, when logits are NaN or infinite."""
     if broken := count_not_finite(logits):
         raise Damage(
-            f"{subject.about['weights']}: logits of {broken:,} of {len(logits):,} pictures of {name} are not finite, so "
-            "no results were written: the weights are damaged or their training diverged; take another checkpoint"
+            f"{subject.about['weights']}: logits of {broken:,} of {len(logits):,} pictures of {name} are not finite, "
+            "so no results were written: the weights are damaged or their training diverged; take another checkpoint"
             + (", or --precision float32" if subject.precision != "float32" else "")
         )
 

@@ -102,10 +102,10 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All of it. model: what the checkpoint says of itself (`train.checkpoint.read_about`), and its sha256.
+    """All of it. model: what the checkpoint says of itself (`train.checkpoint.read_about`), sha256 and path (weights).
 
-    source: the pictures as given, with `limit` only so many of each set. missing: what was asked for and not found,
-    a line each. seconds: of computing, per part.
+    source: the pictures as given, with `limit` only so many of each set, which follow from the seed. missing: what was
+    asked for and not found, notes: what was found and left alone, a line each. seconds: of computing, per group.
     """
 
     model: Mapping[str, Any]
@@ -120,6 +120,8 @@ class Results:
     anomalies: Mapping[str, Anomaly] = field(default_factory=dict)
     rendition: Scores | None = None
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -230,6 +232,7 @@ def from_json(value: Any, where: str) -> Results:
                 "anomalies": {name: Anomaly(**one) for name, one in given["anomalies"].items()},
                 "rendition": Scores(**given["rendition"]) if given["rendition"] else None,
                 "missing": tuple(given["missing"]),
+                "notes": tuple(given["notes"]),
             }
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -246,3 +249,15 @@ def _corrupted(group: Any) -> Corrupted:
 
 def _perturbed(group: Any) -> Perturbed:
     return Perturbed(**group | {"flips": {name: Flips(**one) for name, one in group["flips"].items()}})
+
+
+def lines(results: Results) -> list[str]:
+    """The summary for a terminal, a metric a line, in percent; what is no published set says so."""
+    limited = "" if results.limit is None else f", {results.limit:,} pictures of each set only"
+    found = [f"{results.source}{limited}; {results.precision} on {results.device}"]
+    found += [f"{group}: {one.label}" for group, one in results.corruptions.items()]
+    for name, value in summary(results).items():
+        if value is not None:
+            text = f"{value:.3f}" if name == "mt5d" else f"{100 * value:.1f} %"
+            found.append(f"{METRICS[name].title:<18} {text:>8}")
+    return found + [f"missing: {line}" for line in results.missing]
