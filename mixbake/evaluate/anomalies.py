@@ -32,8 +32,8 @@ def rademacher(rng: np.random.Generator, size: int) -> Image:
 def blobs(rng: np.random.Generator, size: int) -> Image:
     """Coloured values 1 with probability 0.7, blurred, and black wherever less than 0.75 is left.
 
-    The blur is Gaussian, over the colours too, which makes blobs nearly grey; edges repeat. Its width is 1.5 pixels,
-    above 32 pixels a side 2, as in TinyImageNet/test.py of the same code.
+    The blur is Gaussian, over the colours too, so that blobs are grey with coloured rims; edges repeat. Its width is
+    1.5 pixels, above 32 pixels a side 2, as in TinyImageNet/test.py of the same code.
     """
     width = 1.5 if size <= 32 else 2.0
     lit = (rng.random((size, size, 3)) < 0.7).astype(np.float64)

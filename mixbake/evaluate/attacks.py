@@ -42,7 +42,8 @@ ATTACKS: Mapping[str, Attack] = {
 """exact: the attack that the paper describes. published: what the code of PixMix, IPMix and LayerMix does.
 
 That code adds the random start to the picture in place, so that the ball, too, is about the start from then on, and
-the result may be up to 4/255 from the picture: a stronger attack. Its start may leave [0, 1]; later steps do not.
+the result may be up to 4/255 from the picture. As the half of that way that is random leads anywhere, the loss rises,
+to first order and on average, no more than in the exact ball. The start may leave [0, 1]; later steps do not.
 """
 
 
@@ -72,9 +73,9 @@ def attack(
 ) -> Adversarial:
     """Adversarial versions of pictures uint8 B×H×W×3 with labels int64[B], against a network on `device`.
 
-    network: with float32 parameters. mean, std: of the training, of pixels in [0, 1]. first: number of the first picture; each starts at random from a
-    stream of its own, (seed, "attack", number), so that batches may have any size. The network is left in evaluation
-    mode; its parameters get no gradients.
+    network: with float32 parameters; it is left in evaluation mode, and they get no gradients. mean, std: of the
+    training, of pixels in [0, 1]. first: number of the first picture; each starts at random from a stream of its own,
+    (seed, "attack", number), so that batches may have any size.
     """
     originals = (pictures / 255.0).astype(np.float32)
     begun = _begin(originals, kind, seed, first)

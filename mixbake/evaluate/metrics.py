@@ -92,7 +92,7 @@ def anomaly_scores(logits: Logits) -> Reals:
     Hendrycks, Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks"
     (arXiv 1610.02136), section 2.
     """
-    return -softmax(logits).max(axis=-1)
+    return np.asarray(-softmax(logits).max(axis=-1))
 
 
 def rank_top(logits: Logits) -> Labels:
