@@ -39,7 +39,7 @@ class KeptParts:
 
     def add(self, name: str, identity: Any, found: dict[str, Any], seconds: float) -> None:
         """Keep a part. Raises StorageError."""
-        content = {"of": self._of(identity), "found": found, "seconds": round(seconds, 3)}
+        content = {"of": self._of(identity), "found": found, "seconds": seconds}
         publish_bytes(self._path(name, identity), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     def _of(self, identity: Any) -> Any:

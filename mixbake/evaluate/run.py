@@ -104,7 +104,7 @@ def _measure(
                 show.seen(part.name, done, total)
 
             finding = part.measure(tick)
-            took, done = time.monotonic() - began, begun + part.cost
+            took, done = round(time.monotonic() - began, 3), begun + part.cost
             kept.add(part.name, part.identity, asdict(finding), took)
             findings.append((part, finding))
         seconds[part.group] += took
