@@ -216,6 +216,55 @@ def watch_training(*, quiet: bool = False) -> Iterator[TrainingBar | TrainingLin
         yield TrainingBar(bar)
 
 
+class EvaluationBar:
+    """A bar of pictures that networks have seen, with the part at hand and the time left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._row = bar.add_task("evaluating", total=None, part="")
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def seen(self, part: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._row, completed=done, total=total, part=part)
+
+
+class EvaluationLines:
+    """JSON lines, one every few seconds. The time left is told from the second report on: the first warms up."""
+
+    def __init__(self, lines: LineWatcher) -> None:
+        self._lines = lines
+        self._first: tuple[float, int] | None = None
+        self._last = -math.inf
+
+    def say(self, message: str) -> None:
+        """One message."""
+        self._lines.say(message)
+
+    def seen(self, part: str, done: int, total: int) -> None:
+        """Every few seconds, and the last."""
+        now = time.monotonic()
+        began, first = self._first = self._first or (now, done)
+        if done == total or now - self._last >= _LINE_EVERY:
+            self._last = now
+            left = round((now - began) / (done - first) * (total - done), 1) if done > first else None
+            self._lines.event("evaluating", part=part, pictures=done, of_pictures=total, seconds_left=left)
+
+
+@contextmanager
+def watch_evaluation(*, quiet: bool = False) -> Iterator[EvaluationBar | EvaluationLines]:
+    """What shows an evaluation on standard error: a bar on a terminal, lines otherwise."""
+    if quiet or not sys.stderr.isatty():
+        yield EvaluationLines(LineWatcher(sys.stderr))
+        return
+    columns = (TextColumn("{task.fields[part]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+        yield EvaluationBar(bar)
+
+
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function to call with how many are done."""

@@ -26,13 +26,14 @@ import torch
 
 from mixbake.bake.build import build
 from mixbake.bake.settings import BuildSettings
+from mixbake.data.shown import LabelledPictures
 from mixbake.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_all
 from mixbake.progress import watch, watch_training
 from mixbake.storage.store import publish_bytes, read_json
 from mixbake.train.asked import Asked, settle
 from mixbake.train.checkpoint import open_network
 from mixbake.train.run import train
-from mixbake.train.validation import LabelledPictures, classify
+from mixbake.train.validation import classify
 
 BATCH = 250
 
@@ -94,7 +95,7 @@ class Shown:
     def __init__(self, source: str, *, classes: tuple[str, ...], size: int) -> None:
         pictures = LabelledPictures(source, classes=classes, size=size)
         self.labels = pictures.labels
-        self.clean = pictures.read(0, len(pictures))
+        self.clean = pictures.read(range(len(pictures)))
         self.corrupted = {
             (name, severity): corrupt_all(self.clean, name, severity, seed=0)
             for name in CORRUPTIONS

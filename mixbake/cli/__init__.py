@@ -4,8 +4,8 @@ Rule: only this package prints and decides exit codes; heavy imports happen insi
 `--help` is quick.
 """
 
-from mixbake.cli import bake, check, look, recipes, train
+from mixbake.cli import bake, check, evaluate, look, recipes, train
 from mixbake.cli.app import app
 from mixbake.cli.edge import run
 
-__all__ = ["app", "bake", "check", "look", "recipes", "run", "train"]
+__all__ = ["app", "bake", "check", "evaluate", "look", "recipes", "run", "train"]

@@ -43,13 +43,13 @@ def to_bytes(picture: Field) -> Image:
 
 def smooth(field: Field, *, sigma: float, truncate: float, border: Border) -> Field:
     """Gaussian blur of both axes; weights end int(truncate · sigma + 0.5) pixels away, as scipy's do."""
-    down, across = (_smoothing(size, sigma, truncate, border) for size in field.shape[:2])
+    down, across = (smoothing(size, sigma, truncate, border) for size in field.shape[:2])
     planes = down @ np.moveaxis(np.atleast_3d(field), 2, 0) @ across.T
     return np.moveaxis(planes, 0, 2).reshape(field.shape)
 
 
 @lru_cache(maxsize=32)
-def _smoothing(size: int, sigma: float, truncate: float, border: Border) -> Field:
+def smoothing(size: int, sigma: float, truncate: float, border: Border) -> Field:
     """The blur of one axis as a matrix, size×size: a border folds even weights that reach far beyond it."""
     reach = int(truncate * sigma + 0.5)
     matrix = np.zeros((size, size))

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from mixbake.data.shown import LabelledPictures
 from mixbake.errors import PlanDiffers, Stopped, UsageError
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.plan import spell_worth
 from mixbake.storage.store import remove_leftovers
 from mixbake.stream.loader import ShardLoader
+from mixbake.stream.settings import usual_threads
 from mixbake.train.asked import Settled
 from mixbake.train.checkpoint import load_checkpoint, read_about
 from mixbake.train.loop import Batches, Parts, Progress, Show, fit
@@ -30,7 +32,7 @@ from mixbake.train.ranks import Ranks, joined
 from mixbake.train.records import Metrics, begin_run, note_start
 from mixbake.train.schedules import Schedule
 from mixbake.train.settings import TrainSettings
-from mixbake.train.validation import LabelledPictures, Validation
+from mixbake.train.validation import Validation
 
 _RESIDENT: Mapping[str, bool | str] = {"auto": "auto", "always": True, "never": False}
 
@@ -131,7 +133,7 @@ def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Sh
         require_classes(settings.weights, plan.classes, new_head=settings.new_head)
     counts = torch.bincount(torch.from_numpy(loader.bake.labels), minlength=len(plan.classes))
     validation = settings.val and Validation(
-        LabelledPictures(settings.val, classes=plan.classes, size=plan.size),
+        LabelledPictures(settings.val, classes=plan.classes, size=plan.size, threads=usual_threads()),
         mean=settings.mean,
         std=settings.std,
         batch_size=settings.val_batch_size,

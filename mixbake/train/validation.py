@@ -1,24 +1,17 @@
 """Clean accuracy on labelled pictures that no bake holds.
 
-Pictures are shown as the papers' evaluation shows them: as they are when they have the size, up to 64 px resized
-to it, above resized to 256/224 of it, each by the short side and antialiased, then the centre.
-Rule: classes are matched by name; a class that the network does not know is an error, never a wrong label.
+Rule: what is measured is `data.shown`'s: as the papers' evaluation shows it, under the bake's labels.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
-from mixbake.data.decode import decode
-from mixbake.data.sources import open_source
-from mixbake.errors import DecodeError, UsageError
-from mixbake.stream.settings import usual_threads
+from mixbake.data.shown import LabelledPictures
 from mixbake.train.ranks import Ranks
 
 KEPT_BYTES = 1 << 30
@@ -36,43 +29,6 @@ class Accuracy:
     def share(self) -> float:
         """0 to 1."""
         return self.correct / self.total
-
-
-class LabelledPictures:
-    """Pictures of a source, as evaluation shows them, with the labels of a bake.
-
-    classes: the bake's. size: of its pictures. Raises UsageError for a source that is none, or has a class that is
-    not among `classes`.
-    """
-
-    def __init__(self, spec: str, *, classes: tuple[str, ...], size: int) -> None:
-        self._source = open_source(spec)
-        self._listing = self._source.scan()
-        self.size = size
-        label_of = {name: label for label, name in enumerate(classes)}
-        if unknown := [name for name in self._listing.classes if name not in label_of]:
-            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-            raise UsageError(
-                f"{spec} has classes that the bake has not ({', '.join(unknown[:3])}{more}): "
-                "give pictures of the same classes; the bake's are in its manifest.json"
-            )
-        translated = np.array([label_of[name] for name in self._listing.classes], np.int64)
-        self.labels: NDArray[np.int64] = translated[self._listing.labels]
-
-    def __len__(self) -> int:
-        return len(self._listing)
-
-    def read(self, first: int, last: int) -> NDArray[np.uint8]:
-        """Pictures first to last - 1: uint8 n×S×S×3. Raises UsageError naming one that does not decode."""
-        with ThreadPoolExecutor(usual_threads()) as pool:
-            return np.stack(list(pool.map(self._shown, range(first, last))))
-
-    def _shown(self, image: int) -> NDArray[np.uint8]:
-        entry = self._listing.entry(image)
-        try:
-            return centre(decode(self._source.read(entry)), self.size)
-        except DecodeError as error:
-            raise UsageError(f"{self._source.spec}: {entry.path} cannot be decoded ({error}): take it out") from error
 
 
 class Validation:
@@ -123,11 +79,20 @@ class Validation:
             return
         keep, kept = self._fits(), []
         for first in firsts:
-            pictures = self._pictures.read(first, min(first + self._batch, len(self)))
+            pictures = self._pictures.read(range(first, min(first + self._batch, len(self))))
             if keep:
                 kept.append(pictures)
             yield first, pictures
         self._kept = kept
+
+
+def normalised(
+    pictures: NDArray[np.uint8], *, mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> torch.Tensor:
+    """What a network takes of pictures uint8 n×S×S×3: float32 n×3×S×S on the device, channels last."""
+    images = torch.from_numpy(pictures).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    middle, spread = (torch.tensor(value, dtype=torch.float32, device=device)[:, None, None] for value in (mean, std))
+    return images.sub_(middle).div_(spread)
 
 
 @torch.inference_mode()
@@ -140,22 +105,5 @@ def classify(
     device: torch.device,
 ) -> torch.Tensor:
     """Labels that a network gives to pictures uint8 n×S×S×3: int64[n], on the device."""
-    images = torch.from_numpy(pictures).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-    middle, spread = (torch.tensor(value, dtype=torch.float32, device=device)[:, None, None] for value in (mean, std))
-    labels: torch.Tensor = network(images.sub_(middle).div_(spread)).argmax(1)
+    labels: torch.Tensor = network(normalised(pictures, mean=mean, std=std, device=device)).argmax(1)
     return labels
-
-
-def centre(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """What is shown of an image uint8 H×W×3: uint8 size×size×3."""
-    height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return image
-    short = size if size <= 64 else round(size * 256 / 224)
-    resized = (
-        short if width <= height else int(short * width / height),
-        short if height <= width else int(short * height / width),
-    )
-    picture = np.asarray(Image.fromarray(image).resize(resized, Image.Resampling.BILINEAR))
-    top, left = round((resized[1] - size) / 2.0), round((resized[0] - size) / 2.0)
-    return np.ascontiguousarray(picture[top : top + size, left : left + size])

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from mixbake.data.shown import LabelledPictures, centre
 from mixbake.errors import UsageError
 from mixbake.train.ranks import Ranks
-from mixbake.train.validation import LabelledPictures, Validation, centre
+from mixbake.train.validation import Validation
 
 CPU = Ranks(rank=0, size=1, device=torch.device("cpu"))
 PLAIN = torch.autocast("cpu", enabled=False)

@@ -1,0 +1,96 @@
+"""The command that measures what the papers measure."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixbake.cli.app import AsJson, Seed, app
+
+
+@app.command("eval")
+def evaluate(
+    network: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a file of weights.")],
+    on: Annotated[str, typer.Option("--on", help="Clean test pictures, named as for build.")],
+    corrupt: Annotated[
+        str | None,
+        typer.Option(
+            "--corrupt", help="Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C; generated: stand-ins, made of --on."
+        ),
+    ] = None,
+    corrupt_bar: Annotated[
+        Path | None, typer.Option("--corrupt-bar", help="Folder of CIFAR-10-C-bar or ImageNet-C-bar.")
+    ] = None,
+    perturb: Annotated[Path | None, typer.Option("--perturb", help="Folder of CIFAR-10-P or CIFAR-100-P.")] = None,
+    pgd: Annotated[
+        str | None, typer.Option("--pgd", help="Attack: exact (as the papers say), published (as their code does).")
+    ] = None,
+    anomaly: Annotated[
+        list[Path] | None,
+        typer.Option("--anomaly", help="Folder of pictures of no known class; may be given several times."),
+    ] = None,
+    rendition: Annotated[
+        Path | None, typer.Option("--rendition", help="Folder of ImageNet-R, or of others of some of the classes.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results; RUN/eval/NAME if not given.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Look at so many pictures of each set only.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures at once.")] = 256,
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (bfloat16 on a GPU, else float32), float32, bfloat16.")
+    ] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N.")] = "auto",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Network that the weights are of, if they do not say; see train --list"),
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", help="With --model: side of its pictures.")] = None,
+    mean: Annotated[
+        tuple[float, float, float] | None, typer.Option("--mean", help="With --model: of each channel, on [0, 1].")
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None, typer.Option("--std", help="With --model: of each channel, on [0, 1].")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained network as the papers do: corruptions, perturbations, attacks, calibration, anomalies."""
+    from mixbake.evaluate.asked import Evaluation, settle  # noqa: PLC0415 - quick --help
+    from mixbake.evaluate.results import RESULTS, lines, to_json  # noqa: PLC0415
+    from mixbake.progress import watch_evaluation  # noqa: PLC0415
+
+    settled = settle(
+        Evaluation(
+            network=network,
+            on=on,
+            corrupt=corrupt,
+            corrupt_bar=corrupt_bar,
+            perturb=perturb,
+            pgd=pgd,
+            anomalies=tuple(anomaly or ()),
+            rendition=rendition,
+            out=out,
+            limit=limit,
+            batch_size=batch_size,
+            precision=precision,
+            device=device,
+            seed=seed,
+            model=model,
+            size=size,
+            mean=mean,
+            std=std,
+        )
+    )
+    # torch comes with this, and takes seconds: what can be refused without it has been.
+    from mixbake.evaluate.run import evaluate as run_evaluation  # noqa: PLC0415
+
+    with watch_evaluation(quiet=as_json) as show:
+        done = run_evaluation(settled, show)
+    if as_json:
+        typer.echo(json.dumps(to_json(done.results) | {"folder": str(done.folder)}))
+        return
+    for line in lines(done.results):
+        typer.echo(line)
+    typer.echo(f"{done.folder / RESULTS}")

@@ -1,0 +1,263 @@
+"""What an evaluation found: the one form that a run's results.json, tables, plots and comparisons have in common.
+
+    RUN/eval/<name>/results.json     to_json(Results)
+    summary(Results)                 one number a metric, as the papers' tables have them
+
+Rule: errors, scores and probabilities are shares, 0 to 1; percent is for tables. What was not measured is absent or
+None, never 0.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mixbake.errors import Damage, UsageError
+from mixbake.evaluate.published import ALEXNET_ERRORS
+
+FORMAT = 1
+RESULTS = "results.json"
+
+C, C_BAR = "C", "C-bar"
+"""Groups: the 15 corruptions of Hendrycks and Dietterich (arXiv 1903.12261), the 10 of Mintun et al. (2102.11273)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Of one set of labelled pictures. images: how many. error: share of wrong labels.
+
+    rms: calibration error, root mean square, adaptive bins of 100. brier: Brier score. aurra: area under the
+    response rate accuracy curve. See `mixbake.evaluate.metrics`.
+    """
+
+    images: int
+    error: float
+    rms: float
+    brier: float
+    aurra: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupted:
+    """One group of corruptions. label: what tables call it. stand_in: made here, not the published files.
+
+    imagenet: errors may be normalised by AlexNet's. scores: corruption -> severity, 1 to 5 -> scores; what is missing
+    is absent.
+    """
+
+    label: str
+    stand_in: bool
+    imagenet: bool
+    scores: Mapping[str, Mapping[int, Scores]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flips:
+    """Of videos of one perturbation. videos, frames: how many, how long.
+
+    flip_probability: share of neighbouring frames (noise: of frames and the first one) whose labels differ.
+    top5_distance: mT5D's summand (arXiv 1903.12261, section 4.2).
+    """
+
+    videos: int
+    frames: int
+    flip_probability: float
+    top5_distance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturbed:
+    """Perturbation videos. label: what tables call them. imagenet: flips may be normalised by AlexNet's."""
+
+    label: str
+    imagenet: bool
+    flips: Mapping[str, Flips]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacked:
+    """Under projected gradient descent. kind: exact or published. epsilon, step: of pixels from 0 to 255.
+
+    farthest: greatest distance from a picture that was seen, the same unit.
+    """
+
+    kind: str
+    images: int
+    error: float
+    steps: int
+    step: float
+    epsilon: float
+    farthest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anomaly:
+    """One set of pictures of no known class. images: how many; drawn: here, not from a folder. auroc, aupr: 0 to 1."""
+
+    images: int
+    drawn: bool
+    auroc: float
+    aupr: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All of it. model: what the checkpoint says of itself (`train.checkpoint.read_about`), sha256 and path (weights).
+
+    source: the pictures as given, with `limit` only so many of each set, which follow from the seed. missing: what was
+    asked for and not found, notes: what was found and left alone, a line each. seconds: of computing, per group.
+    """
+
+    model: Mapping[str, Any]
+    source: str
+    limit: int | None
+    device: str
+    precision: str
+    clean: Scores
+    corruptions: Mapping[str, Corrupted] = field(default_factory=dict)
+    perturbed: Perturbed | None = None
+    attacked: Attacked | None = None
+    anomalies: Mapping[str, Anomaly] = field(default_factory=dict)
+    rendition: Scores | None = None
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One column of the papers' tables. title: its head; lower: whether less is better."""
+
+    title: str
+    lower: bool
+    value: Callable[[Results], float | None]
+
+
+def each_score(group: Corrupted | None) -> list[Scores]:
+    """Every corruption and severity of a group."""
+    return [scores for severities in group.scores.values() for scores in severities.values()] if group else []
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.fmean(found) if found else None
+
+
+def mean_error(results: Results, group: str) -> float | None:
+    """Plain mean over corruptions and severities; of CIFAR's and all of C-bar the papers' mCE."""
+    return _mean(scores.error for scores in each_score(results.corruptions.get(group)))
+
+
+def normalised_mce(results: Results) -> float | None:
+    """mCE of ImageNet-C (arXiv 1903.12261, section 4.1): each corruption's summed error over AlexNet's, averaged.
+
+    None unless all corruptions are there with all five severities.
+    """
+    group = results.corruptions.get(C)
+    if group is None or not group.imagenet:
+        return None
+    if any(len(group.scores.get(name, {})) < 5 for name in ALEXNET_ERRORS):
+        return None
+    return statistics.fmean(
+        statistics.fmean(scores.error for scores in group.scores[name].values()) / error
+        for name, error in ALEXNET_ERRORS.items()
+    )
+
+
+def _both(results: Results) -> float | None:
+    """(15 · C + 10 · C-bar) / 25."""
+    first, second = mean_error(results, C), mean_error(results, C_BAR)
+    return None if first is None or second is None else (15 * first + 10 * second) / 25
+
+
+def corrupted_rms(results: Results) -> float | None:
+    """Calibration error of each corruption and severity, averaged."""
+    return _mean(scores.rms for scores in each_score(results.corruptions.get(C)))
+
+
+METRICS: Mapping[str, Metric] = {
+    "clean_error": Metric(title="Clean error", lower=True, value=lambda r: r.clean.error),
+    "mce": Metric(title="mCE", lower=True, value=lambda r: mean_error(r, C)),
+    "mce_normalised": Metric(title="mCE, AlexNet = 1", lower=True, value=normalised_mce),
+    "c_bar_error": Metric(title="C-bar error", lower=True, value=lambda r: mean_error(r, C_BAR)),
+    "c_and_c_bar_error": Metric(title="C and C-bar error", lower=True, value=_both),
+    "mfp": Metric(
+        title="mFP",
+        lower=True,
+        value=lambda r: _mean(one.flip_probability for one in r.perturbed.flips.values()) if r.perturbed else None,
+    ),
+    "mt5d": Metric(
+        title="mT5D",
+        lower=True,
+        value=lambda r: _mean(one.top5_distance for one in r.perturbed.flips.values()) if r.perturbed else None,
+    ),
+    "pgd_error": Metric(title="PGD error", lower=True, value=lambda r: r.attacked.error if r.attacked else None),
+    "rms_clean": Metric(title="RMS, clean", lower=True, value=lambda r: r.clean.rms),
+    "rms_corrupted": Metric(title="RMS, corrupted", lower=True, value=corrupted_rms),
+    "brier": Metric(title="Brier score", lower=True, value=lambda r: r.clean.brier),
+    "aurra": Metric(title="AURRA", lower=False, value=lambda r: r.clean.aurra),
+    "auroc": Metric(title="AUROC", lower=False, value=lambda r: _mean(one.auroc for one in r.anomalies.values())),
+    "aupr": Metric(title="AUPR", lower=False, value=lambda r: _mean(one.aupr for one in r.anomalies.values())),
+    "rendition_error": Metric(
+        title="Rendition error", lower=True, value=lambda r: r.rendition.error if r.rendition else None
+    ),
+}
+"""Name -> metric, in the order of tables."""
+
+
+def summary(results: Results) -> dict[str, float | None]:
+    """One number a metric, None where it was not measured."""
+    return {name: metric.value(results) for name, metric in METRICS.items()}
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Plain values, with the summary for those who read nothing else."""
+    return {"format": FORMAT, **asdict(results), "summary": summary(results)}
+
+
+def from_json(value: Any, where: str) -> Results:
+    """The results of a results.json, parsed. Raises Damage, naming `where`, when it is none of this format."""
+    try:
+        if value["format"] != FORMAT:
+            raise UsageError(f"{where} is of format {value['format']}: read it with the mixbake that wrote it")
+        given = {one.name: value[one.name] for one in fields(Results)}
+        return Results(
+            **given
+            | {
+                "clean": Scores(**given["clean"]),
+                "corruptions": {name: _corrupted(group) for name, group in given["corruptions"].items()},
+                "perturbed": _perturbed(given["perturbed"]) if given["perturbed"] else None,
+                "attacked": Attacked(**given["attacked"]) if given["attacked"] else None,
+                "anomalies": {name: Anomaly(**one) for name, one in given["anomalies"].items()},
+                "rendition": Scores(**given["rendition"]) if given["rendition"] else None,
+                "missing": tuple(given["missing"]),
+                "notes": tuple(given["notes"]),
+            }
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damage(f"{where} is damaged ({error}): evaluate again") from error
+
+
+def _corrupted(group: Any) -> Corrupted:
+    scores = {
+        name: {int(severity): Scores(**one) for severity, one in severities.items()}
+        for name, severities in group["scores"].items()
+    }
+    return Corrupted(**group | {"scores": scores})
+
+
+def _perturbed(group: Any) -> Perturbed:
+    return Perturbed(**group | {"flips": {name: Flips(**one) for name, one in group["flips"].items()}})
+
+
+def lines(results: Results) -> list[str]:
+    """The summary for a terminal, a metric a line, in percent; what is no published set says so."""
+    limited = "" if results.limit is None else f", {results.limit:,} pictures of each set only"
+    found = [f"{results.source}{limited}; {results.precision} on {results.device}"]
+    found += [f"{group}: {one.label}" for group, one in results.corruptions.items()]
+    for name, value in summary(results).items():
+        if value is not None:
+            text = f"{value:.3f}" if name == "mt5d" else f"{100 * value:.1f} %"
+            found.append(f"{METRICS[name].title:<18} {text:>8}")
+    return found + [f"missing: {line}" for line in results.missing]
