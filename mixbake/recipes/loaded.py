@@ -35,6 +35,8 @@ GROUP = "mixbake.recipes"
 """Of entry points."""
 LIMITS = Most(steps=32, ops=32, blends=32, arguments=128)
 """Of any recipe's `most`: who reads indexes takes longer programs for forged."""
+STATED = ("steps", "ops", "blends", "arguments")
+"""What a recipe of one's own bounds."""
 STORED_NAME = re.compile(r"own:[A-Za-z0-9_.-]{1,64}")
 """What plans and metadata call a recipe of one's own."""
 _TAKEN = ("name", "family", "own")
@@ -65,8 +67,10 @@ def within_limits(most: Any) -> bool:
     """Whether these are bounds that records can be made for."""
     if not isinstance(most, Most):
         return False
-    pairs = [(getattr(most, name), getattr(LIMITS, name)) for name in Most.__slots__]
-    return all(type(value) is int and 1 <= value <= limit for value, limit in pairs)
+    pairs = [(getattr(most, name), getattr(LIMITS, name)) for name in STATED]
+    # The other bounds are for programs that state more of their form than one's own can.
+    known = all(type(value) is int and 1 <= value <= limit for value, limit in pairs)
+    return known and most == Most(**{name: getattr(most, name) for name in STATED})
 
 
 # ── code that is not ours ─────────────────────────────────────────────────────────────────────────

@@ -127,7 +127,7 @@ def test_a_value_may_be_named_as_well_as_a_class(tmp_path: Path) -> None:
         ("overrides=['level=x']", "no number"),
         ("overrides=['colour=3']", "has no parameter colour: it takes bold, kinds, level"),
         ("overrides=['kinds=3']", ""),
-        ("overrides=['bold=3']", "write true or false"),
+        ("overrides=['bold=3']", "choose on or off"),
     ],
 )
 def test_a_field_takes_values_of_its_own_kind(tmp_path: Path, text: str, message: str) -> None:
