@@ -8,7 +8,6 @@ import pytest
 from bakes import bake, leftovers, samples, tars
 
 from mixbake.core import render
-from mixbake.core.blends import BLENDS
 from mixbake.data.demo import draw_demo
 from mixbake.recipes.augmix import AugMix
 from mixbake.recipes.ipmix import IPMix
@@ -65,7 +64,8 @@ def test_the_place_of_source_and_output_makes_no_difference(
 
 STACKED: dict[str, Recipe] = {
     "layermix": LayerMix(op_set="layer16"),
-    "pixmix": PixMix(blends=tuple(BLENDS)),
+    "layermix in colour": LayerMix(picture_colors="rgb", covariance="none"),
+    "pixmix": PixMix(blend_weights=(1, 1, 1, 1)),
     "augmix": AugMix(op_set="ipmix15", law="composer"),
     "ipmix": IPMix(op_set="ipmix15", partners="both"),
 }

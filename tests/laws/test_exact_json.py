@@ -193,7 +193,7 @@ def test_no_program_outgrows_its_member(recipe: str, name: str) -> None:
 CHAINS: dict[str, Recipe] = {
     **{name: recipe for name, recipe in RECIPES.items() if recipe.family in ("augmix", "pixmix", "ipmix")},
     "augmix, largest": AugMix(severity=10, op_set="all13", width=7, depth=4, alpha=10),
-    "pixmix, largest": PixMix(severity=10, k=8, blends=tuple(BLENDS)),
+    "pixmix, largest": PixMix(severity=10, k=8, blend_weights=(1, 1, 1, 1)),
     "ipmix, largest": IPMix(severity=10, op_set="ipmix15", k=2, t=8, patches=(1023,), partners="both"),
     "ipmix, widest": IPMix(severity=10, op_set="ipmix15", k=7, t=2, patches=(1023,), partners="both"),
     "ipmix, pictures": IPMix(severity=10, op_set="ipmix15", k=2, t=8, patches=(1023,)),
