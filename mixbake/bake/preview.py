@@ -116,7 +116,8 @@ def _with_few_drawn(settings: BuildSettings, notes: list[str]) -> BuildSettings:
     if drawn.count <= few:
         return settings
     notes.append(
-        f"{few} pictures of {drawn.name} here, {drawn.count} in the bake: it will mix with other pictures than this sheet shows"
+        f"{few} pictures of {drawn.name} here, {drawn.count} in the bake: "
+        "it will mix with other pictures than this sheet shows"
     )
     return replace(settings, mixing_set=replace(drawn, count=few).spell())
 
