@@ -124,7 +124,8 @@ def _few(spec: str, size: int, notes: list[str]) -> str:
     if drawn.count <= few:
         return spec
     notes.append(
-        f"{few} {drawn.name} here, {drawn.count} in the bake: it will mix with other pictures than this sheet shows"
+        f"{few} pictures of {drawn.name} here, {drawn.count} in the bake: "
+        "it will mix with other pictures than this sheet shows"
     )
     return replace(drawn, count=few).spell()
 

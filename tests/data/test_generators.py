@@ -99,7 +99,8 @@ def test_sides_show_the_same_picture(name: str, kind: str) -> None:
 
 
 def test_radii_follow_their_law() -> None:
-    radii = np.sort(deadleaves.draw_radii(stream("tests", "radii"), 20_000))
+    count = 200_000
+    radii = np.sort(deadleaves.draw_radii(stream("tests", "radii"), count))
     least = deadleaves.SMALLEST
 
     def below(r: Reals | float) -> Reals:
@@ -109,8 +110,11 @@ def test_radii_follow_their_law() -> None:
     assert least <= radii[0]
     assert radii[-1] <= 1.0
     # Kolmogorov and Smirnov: beyond 1.95 / sqrt(n) lies one in a thousand.
-    distance = np.abs(below(radii) / below(1.0) - (np.arange(20_000) + 0.5) / 20_000).max()
-    assert distance < 1.95 / math.sqrt(20_000)
+    distance = np.abs(below(radii) / below(1.0) - (np.arange(count) + 0.5) / count).max()
+    assert distance < 1.95 / math.sqrt(count)
+    # 29 are expected beyond 0.8; without the "− 1" it would be 101.
+    expected = count * float(1.0 - below(0.8) / below(1.0))
+    assert abs((radii > 0.8).sum() - expected) < 4.0 * math.sqrt(expected)
 
 
 def _laid(shape: int, angles: tuple[float, ...], radius: float = 50.3) -> int:
@@ -197,6 +201,11 @@ def test_fields_are_periodic_and_another_side_shows_the_same_one() -> None:
     field = draw_field(("tests", 0), 128, slope=2.0).astype(np.float64)
     seams = [np.abs(field[0] - field[-1]).mean(), np.abs(field[:, 0] - field[:, -1]).mean()]
     assert max(seams) < 2.5 * np.abs(np.diff(field, axis=0)).mean()
+    # A wavelet that stands out on one side goes on at the other: the rim has as much of them as the middle.
+    many = np.stack([draw_field(("tests", number), 64, slope=0.5) for number in range(40)]).astype(np.float64)
+    rim = np.ones((64, 64), np.bool_)
+    rim[2:-2, 2:-2] = False
+    assert (many[:, rim] ** 2).mean() == pytest.approx((many[:, ~rim] ** 2).mean(), rel=0.12)
     half = draw_field(("tests", 0), 64, slope=2.0).astype(np.float64)
     assert np.corrcoef(field.reshape(64, 2, 64, 2).mean((1, 3)).ravel(), half.ravel())[0, 1] > 0.98
 
