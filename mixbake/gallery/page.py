@@ -70,4 +70,5 @@ def spell_program(variant: Variant) -> str:
     document = json.loads(to_json(variant))
     steps = ",".join(f"\n    {json.dumps(step)}" for step in document.pop("steps"))
     fields = "".join(f"  {json.dumps(name)}: {json.dumps(value)},\n" for name, value in document.items())
-    return f'{{\n{fields}  "steps": [{steps}]\n}}'
+    end = "\n  " if steps else ""
+    return f'{{\n{fields}  "steps": [{steps}{end}]\n}}'
