@@ -1,4 +1,4 @@
-"""Programs, pictures and images that do not fit are refused with what they are, before a kernel sees them."""
+"""What a table of programs does to images; what does not fit is refused with what it is, before a kernel sees it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -127,3 +127,12 @@ def test_scrambled_words_are_all_others() -> None:
     changed = [(found ^ scrambled(words ^ np.uint64(1 << bit))) for bit in (0, 17, 63)]
     for bits in changed:
         assert abs(np.bitwise_count(bits).mean() - 32) < 0.5
+
+
+def test_rows_one_by_one_are_rows_at_once() -> None:
+    table = programs.from_variants([PLAIN, replace(PLAIN, flip=True), with_step(do="invert", src=(0,))])
+    canvas = render.Canvas(SIZE)
+    each = [image.copy() for image in render.render_each(table, [IMAGE] * 3, render.NO_PICTURES, canvas)]
+    at_once = render.render_stack(table, IMAGE[None], np.zeros(3, np.int64), render.NO_PICTURES, canvas)
+    np.testing.assert_array_equal(each, at_once)
+    np.testing.assert_array_equal(each, [IMAGE, IMAGE[:, ::-1], 255 - IMAGE])
