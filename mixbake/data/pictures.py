@@ -10,7 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
@@ -27,6 +27,9 @@ from mixbake.errors import Damage, DecodeError, PlanDiffers, StorageError, Usage
 
 PREPARATION = 1
 """Version of what `prepare` does to pixels: a file of another version is not reused."""
+
+MOST_ENLARGED = 4
+"""A set whose pictures are all smaller than this part of the output is refused: blown up they are blots."""
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""
@@ -50,15 +53,18 @@ class _Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
-    """The header's fields about pixels that were written."""
+    """Pictures that were written, and those that could not be; given: short side of each before it was resized."""
 
     names: list[str]
     shapes: list[tuple[int, ...]]
     skipped: list[tuple[str, str]]
+    given: list[int]
     pixels_sha256: str
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        """The header's fields."""
+        told = {"names": self.names, "shapes": self.shapes, "skipped": self.skipped}
+        return {**told, "pixels_sha256": self.pixels_sha256}
 
 
 def prepared_side(size: int) -> int:
@@ -76,8 +82,8 @@ def prepare(
     ITU-R 601 luma, one channel, computed after the resize. jobs: threads; the bytes do not depend on it.
     progress(what, done, total) is called in this thread after each picture that is drawn and prepared, not when a file
     is reused.
-    Raises UsageError (no folder, a set without readable picture, link loop), PlanDiffers (a picture changed meanwhile),
-    StorageError (reading or writing failed).
+    Raises UsageError (no folder, a set without readable or large enough picture, link loop), PlanDiffers (a picture
+    changed meanwhile), StorageError (reading or writing failed).
     """
     specs = (spec,) if isinstance(spec, str) else tuple(spec)
     if not 1 <= size <= MAX_SIDE // 2 or jobs < 1:
@@ -95,7 +101,7 @@ def prepare(
         # The header comes first in the file but is known last, so pixels wait in a file without a name.
         with tempfile.TemporaryFile(dir=folder) as pixels:
             written = _write_pixels(pixels, inputs, partial(resized, side=side, gray=gray), jobs, progress)
-            header = made | written.to_json() | _starts(specs, sets, written)
+            header = made | written.to_json() | _starts(specs, sets, written, size)
             return open_pictures(publish_pictures(folder, _json(header), pixels))
     except OSError as error:
         raise StorageError(
@@ -190,33 +196,47 @@ def _write_pixels(
     names: list[str] = []
     shapes: list[tuple[int, ...]] = []
     skipped: list[tuple[str, str]] = []
+    given: list[int] = []
     digest = hashlib.sha256()
 
-    def work(item: _Input) -> Pixels | DecodeError:
+    def work(item: _Input) -> tuple[Pixels, int] | DecodeError:
         image = _decoded(item)
-        return image if isinstance(image, DecodeError) else resize(image)
+        return image if isinstance(image, DecodeError) else (resize(image), min(image.shape[:2]))
 
-    for done, (item, picture) in enumerate(zip(inputs, _in_order(work, inputs, jobs), strict=True), 1):
-        if isinstance(picture, DecodeError):
-            skipped.append((item.name, str(picture)))
+    for done, (item, made) in enumerate(zip(inputs, _in_order(work, inputs, jobs), strict=True), 1):
+        if isinstance(made, DecodeError):
+            skipped.append((item.name, str(made)))
         else:
+            picture, side = made
             names.append(item.name)
             shapes.append(picture.shape[:2])
+            given.append(side)
             digest.update(picture.data)
             file.write(picture.data)
         progress("preparing mixing pictures", done, len(inputs))
-    return _Written(names=names, shapes=shapes, skipped=skipped, pixels_sha256=digest.hexdigest())
+    return _Written(names=names, shapes=shapes, skipped=skipped, given=given, pixels_sha256=digest.hexdigest())
 
 
-def _starts(specs: Sequence[str], sets: Sequence[Sequence[_Input]], written: _Written) -> dict[str, list[int]]:
-    """The header's field of where sets begin; a single set has none. Raises UsageError for a set that has nothing."""
+def _starts(
+    specs: Sequence[str], sets: Sequence[Sequence[_Input]], written: _Written, size: int
+) -> dict[str, list[int]]:
+    """The header's field of where sets begin; a single set has none.
+
+    Raises UsageError for a set of which nothing can be read, or nothing is large enough.
+    """
     reasons, starts, end = dict(written.skipped), list[int](), 0
     for spec, inputs in zip(specs, sets, strict=True):
         readable = sum(item.name not in reasons for item in inputs)
+        whose = "the mixing set" if len(specs) == 1 else f"the mixing set {spec!r}"
         if not readable:
-            whose = "the mixing set" if len(specs) == 1 else f"the mixing set {spec!r}"
             first = f"{inputs[0].name}: {reasons[inputs[0].name]}"
             raise UsageError(f"none of {whose}'s {len(inputs)} pictures can be read ({first}): give other pictures")
+        largest = max(written.given[end : end + readable])
+        if largest * MOST_ENLARGED < size:
+            raise UsageError(
+                f"{whose} is too small for {size} px: none of its {readable} pictures has more than {largest} px a "
+                f"side: give pictures of {-(-size // MOST_ENLARGED)} px at least, better {prepared_side(size)}"
+            )
         starts.append(end)
         end += readable
     return {"starts": starts} if len(starts) > 1 else {}

@@ -94,6 +94,25 @@ def test_a_set_without_pictures_is_refused_by_name(
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
+@pytest.mark.parametrize("size", [160, 161])
+def test_a_set_of_nothing_but_small_pictures_is_refused(tmp_path: Path, size: int) -> None:
+    """One that is large enough is enough; up to four times they are enlarged, as published code does."""
+    for seed, side in enumerate((8, 40, 39)):
+        save(tmp_path / f"small/{seed}.png", noise(side, 200, seed))
+    save(tmp_path / "large/a.png", noise(300, 300))
+    sets = str(tmp_path / "large"), str(tmp_path / "small")
+    if size == 160:
+        assert prepare(sets, tmp_path / "out", size=size, gray=False).counts == (1, 3)
+        return
+    with pytest.raises(
+        UsageError, match=r"set '.*small' is too small for 161 px: none of its 3 .* than 40 px .* 41 px"
+    ):
+        prepare(sets, tmp_path / "out", size=size, gray=False)
+    with pytest.raises(UsageError, match="the mixing set is too small for 161 px"):
+        prepare(sets[1], tmp_path / "out", size=size, gray=False)
+    assert not list((tmp_path / "out").glob("*.pictures"))
+
+
 def test_drawn_pictures_and_a_folder(folders: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIXBAKE_CACHE", str(tmp_path / "cache"))
     both = prepared(("fractals:count=2", folders[1]), tmp_path / "out")
