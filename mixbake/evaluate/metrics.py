@@ -101,9 +101,15 @@ def anomaly_scores(logits: Logits) -> Reals:
 def rank_top(logits: Logits) -> Labels:
     """The five likeliest classes, best first: int64[..., 5], of fewer classes all. Of equal logits the first is better.
 
-    All that `measure_flips` needs of a frame, and far less than its logits.
+    All that `measure_flips` needs of a frame, and far less than its logits, which are finite.
     """
-    return np.argsort(-logits, axis=-1, kind="stable")[..., :TOP]
+    left = logits.copy()
+    top = np.empty((*logits.shape[:-1], min(TOP, logits.shape[-1])), np.int64)
+    # Five passes are some ten times as fast as sorting a thousand classes.
+    for place in range(top.shape[-1]):
+        top[..., place] = left.argmax(axis=-1)
+        np.put_along_axis(left, top[..., place, None], -np.inf, axis=-1)
+    return top
 
 
 def measure_flips(top: Labels, *, noise: bool) -> Flips:
