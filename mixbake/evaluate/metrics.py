@@ -44,10 +44,12 @@ def count_not_finite(logits: Logits) -> int:
 
 def softmax(logits: Logits) -> Reals:
     """Probabilities, float64 of the shape of finite logits; classes are the last axis."""
-    exact = logits.astype(np.float64)
-    # Without the shift, e^1000 would be infinite.
-    powers = np.exp(exact - exact.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    # In place: 50,000 pictures of 1,000 classes take 400 MB. Without the shift, e^1000 would be infinite.
+    values = logits.astype(np.float64)
+    values -= values.max(axis=-1, keepdims=True)
+    np.exp(values, out=values)
+    values /= values.sum(axis=-1, keepdims=True)
+    return values
 
 
 def calibration_rms(confidences: Reals, right: NDArray[np.bool_]) -> float:
@@ -73,7 +75,8 @@ def brier_score(probabilities: Reals, labels: Labels) -> float:
     Brier, "Verification of forecasts expressed in terms of probability" (Monthly Weather Review 78, 1950), his P.
     """
     truth = probabilities[np.arange(len(labels)), labels]
-    return float((np.square(probabilities).sum(axis=1) - 2.0 * truth + 1.0).mean())
+    squares = np.einsum("ij,ij->i", probabilities, probabilities)
+    return float((squares - 2.0 * truth + 1.0).mean())
 
 
 def aurra(confidences: Reals, right: NDArray[np.bool_]) -> float:
@@ -98,9 +101,15 @@ def anomaly_scores(logits: Logits) -> Reals:
 def rank_top(logits: Logits) -> Labels:
     """The five likeliest classes, best first: int64[..., 5], of fewer classes all. Of equal logits the first is better.
 
-    All that `measure_flips` needs of a frame, and far less than its logits.
+    All that `measure_flips` needs of a frame, and far less than its logits, which are finite.
     """
-    return np.argsort(-logits, axis=-1, kind="stable")[..., :TOP]
+    left = logits.copy()
+    top = np.empty((*logits.shape[:-1], min(TOP, logits.shape[-1])), np.int64)
+    # Five passes are some ten times as fast as sorting a thousand classes.
+    for place in range(top.shape[-1]):
+        top[..., place] = left.argmax(axis=-1)
+        np.put_along_axis(left, top[..., place, None], -np.inf, axis=-1)
+    return top
 
 
 def measure_flips(top: Labels, *, noise: bool) -> Flips:

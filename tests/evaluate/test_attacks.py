@@ -106,8 +106,9 @@ def test_the_ball_is_exact_in_float32_too(victim: Victim) -> None:
 
 
 def test_the_published_ball_moves_but_not_beyond_twice_its_radius(victim: Victim) -> None:
-    far = distances(victim, victim.attacked(PUBLISHED)).max()
-    assert 3.5 / 255 < far <= 4 / 255
+    adversarial = victim.attacked(PUBLISHED)
+    assert 3.5 / 255 < distances(victim, adversarial).max() <= 4 / 255
+    assert 0 <= adversarial.images.min() <= adversarial.images.max() <= 1
     # Without a step it is the start alone, which may even be no picture.
     start = victim.attacked(replace(PUBLISHED, steps=0))
     assert distances(victim, start).max() <= 2 / 255
@@ -140,11 +141,20 @@ def test_starts_depend_on_seed_and_number_and_fill_the_ball(victim: Victim) -> N
 def test_the_network_is_left_alone_and_modes_around_do_not_matter(victim: Victim) -> None:
     network, kind = victim.network, replace(EXACT, steps=3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    cudnn = torch.backends.cudnn
+    kept = cudnn.allow_tf32, cudnn.deterministic
+    seen = set()
     network.train()
+    watch = network.register_forward_hook(
+        lambda _, __, out: seen.add((out.dtype, cudnn.allow_tf32, cudnn.deterministic))
+    )
     plain = victim.attacked(kind)
     assert not network.training
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         within = victim.attacked(kind)
+    watch.remove()
+    assert seen == {(torch.float32, False, True)}
+    assert (cudnn.allow_tf32, cudnn.deterministic) == kept
     assert torch.equal(plain.images, within.images)
     assert torch.equal(plain.predicted, within.predicted)
     assert not plain.images.requires_grad
