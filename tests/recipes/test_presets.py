@@ -14,6 +14,7 @@ from mixbake.recipes.origins import FAMILIES, PRESETS
 from mixbake.recipes.pixmix import PixMix
 from mixbake.recipes.plain import Plain
 from mixbake.recipes.presets import BARE, RECIPES, NamedRecipe, read_overrides, resolve
+from mixbake.recipes.recipe import spell_value
 from mixbake.storage.store import canonical_json
 
 
@@ -261,6 +262,7 @@ def test_texts_become_values_of_the_fields_kind() -> None:
     assert read_overrides("layermix", ["picture_flips=off"]) == {"picture_flips": False}
     assert read_overrides("ipmix", ["picture_flips=on", "picture_colors=gray"])["picture_flips"] is True
     assert read_overrides("plain", []) == {}
+    assert [spell_value(value) for value in (True, False, (2, 1), 3, "op")] == ["on", "off", "2,1", "3", "op"]
 
 
 @pytest.mark.parametrize(
