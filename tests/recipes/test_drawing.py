@@ -150,3 +150,10 @@ def test_nothing_but_the_baked_flip_is_mirrored() -> None:
     table = draw(LayerMix(), lot(np.arange(100), np.zeros(100), bake_flip=False), name="layermix")
     assert not table.flips.any()
     assert draw(LayerMix(), lot(np.arange(100), np.zeros(100)), name="layermix").flips.any()
+
+
+def test_pictures_come_from_weighted_sets() -> None:
+    table = draw(
+        LayerMix(layers=(3,)), lot(np.arange(200), np.zeros(200), mixing_sets=((1, 0), (2, 5))), name="layermix"
+    )
+    assert set(table.pictures[:, 0].tolist()) == {1, 2}

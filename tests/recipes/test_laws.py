@@ -11,6 +11,7 @@ from mixbake.recipes.augmix import AugMix
 from mixbake.recipes.ipmix import IPMix
 from mixbake.recipes.laws import (
     Numbers,
+    by_set,
     either,
     equally,
     greatest,
@@ -20,9 +21,11 @@ from mixbake.recipes.laws import (
     ordered,
     product,
     root,
+    same_by_set,
     shifted,
     spell_program,
     uniform,
+    weighted,
 )
 from mixbake.recipes.layermix import LayerMix
 from mixbake.recipes.pixmix import PixMix
@@ -173,3 +176,49 @@ def test_boxes_have_the_papers_probabilities() -> None:
     np.testing.assert_allclose(np.diff(box.side.cdf(np.arange(1, 5))), [1 / 2 + 1 / 12, 1 / 12, 1 / 12 + 1 / 4])
     square = dict(zip(box.shape.values, box.shape.weights, strict=True))["square"] / sum(box.shape.weights)
     assert square == pytest.approx(1 / 2 + 1 / 4 + 1 / 12)
+
+
+def test_pictures_of_weighted_sets_have_the_probabilities_of_their_set() -> None:
+    law = by_set(((2, 3), (1, 0), (3, 1)))
+    assert (law.low, law.high) == (0, 5)
+    np.testing.assert_allclose(np.diff(law.cdf(np.arange(-1, 6))), [3 / 8, 3 / 8, 0, 1 / 12, 1 / 12, 1 / 12])
+    same = same_by_set(((2, 3), (1, 0), (3, 1)))
+    assert same.weights[0] / sum(same.weights) == pytest.approx(2 * (3 / 8) ** 2 + 3 * (1 / 12) ** 2)
+    one = by_set(((6, 1),))
+    np.testing.assert_allclose(one.cdf(np.arange(-1, 6)), uniform(0, 5).cdf(np.arange(-1, 6)))
+    assert same_by_set(((6, 1),)).weights == (1, 5)
+
+
+def test_what_has_no_weight_is_no_value() -> None:
+    assert weighted(("a", "b", "c"), (3, 0, 1)) == weighted(("a", "c"), (3, 1))
+
+
+@pytest.mark.parametrize(
+    ("weights", "coefficients", "mask"),
+    [((1, 0, 0, 0), True, False), ((0, 0, 2, 1), False, True), ((1, 1, 1, 1), True, True)],
+)
+@pytest.mark.parametrize("kind", [LayerMix, PixMix, IPMix])
+def test_only_blends_that_are_drawn_have_laws(
+    kind: Any, weights: tuple[int, ...], coefficients: bool, mask: bool
+) -> None:
+    laws = LAWS[kind.family](kind(blend_weights=weights), 32)
+    assert (bool(laws.pairs), laws.mask is not None) == (coefficients, mask)
+    assert laws.blend
+    assert sum(laws.blend.weights) == sum(weights)
+
+
+@pytest.mark.parametrize("covariance", ["op", "blend", "op_and_blend", "none"])
+def test_covariance_says_what_one_variant_shares(covariance: Any) -> None:
+    laws = LAWS["layermix"](LayerMix(covariance=covariance), 32)
+    assert (laws.op is not None, laws.ops is None, laws.one_blend) == (
+        "op" in covariance.split("_"),
+        "op" in covariance.split("_"),
+        "blend" in covariance,
+    )
+
+
+def test_pictures_that_are_never_mirrored_are_stated() -> None:
+    for kind, published in ((LayerMix, True), (PixMix, False), (IPMix, False)):
+        for flips in (True, False):
+            assert LAWS[kind.family](kind(picture_flips=flips), 32).mirrored_pictures == flips
+        assert LAWS[kind.family](kind(), 32).mirrored_pictures == published

@@ -267,6 +267,7 @@ def test_texts_become_values_of_the_fields_kind() -> None:
     assert read_overrides("layermix", ["picture_flips=off"]) == {"picture_flips": False}
     assert read_overrides("ipmix", ["picture_flips=on", "picture_colors=gray"])["picture_flips"] is True
     assert read_overrides("plain", []) == {}
+    assert [spell_value(value) for value in (True, False, (2, 1), 3, "op")] == ["on", "off", "2,1", "3", "op"]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,6 @@ def test_what_comes_in_is_never_written_to_nor_given_out(views: str, make: Make,
         (None, "no image among NoneType"),
         ([], "^$"),
     ],
-    ids=str,
 )
 def test_what_is_no_image_is_refused_with_advice(image: Any, message: str, make: Make) -> None:
     if isinstance(image, list):
