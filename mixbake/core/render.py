@@ -357,9 +357,11 @@ def limits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def check_steps(table: Programs, size: int) -> None:
     """Raise UsageError unless every step's arguments, box and picture are such that kernels can run it."""
-    do, args, arities = table.do, table.args, table.arities
-    active = np.arange(do.shape[1]) < table.lengths[:, None]
+    active = np.arange(table.do.shape[1]) < table.lengths[:, None]
+    do, args, arities = np.where(active, table.do, 0), table.args, table.arities
     of_kind = np.append(_SOURCE_COUNTS, [one.sources for one in table.own]).astype(np.int64)
+    kinds = [*STEP_NAMES, *range(OWN_CODE, OWN_CODE + len(table.own))]
+    _refuse((active & ~np.isin(do, kinds)).any(axis=1), "a step of no kind (their numbers)", do)
     counts = np.where(of_kind[do] > 0, of_kind[do], arities)
     named = np.arange(codes.MAX_SOURCES) < counts[:, :, None]
     reads = active & ((table.sources == 1) & named).any(axis=2)

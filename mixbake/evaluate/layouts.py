@@ -30,7 +30,7 @@ GROUPS = ("noise", "blur", "weather", "digital", "extra")
 """Archives of ImageNet-C."""
 
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""Published beside the 15 for validation (arXiv 1903.12261, section 4.1); no mean error counts them."""
+"""Published beside the 15 for validation (arXiv 1903.12261, section 4); no mean error counts them."""
 
 C_BAR_CIFAR = (
     "blue_noise_sample",
@@ -73,7 +73,7 @@ PERTURBATIONS = (
     "tilt",
     "scale",
 )
-"""Of the mean flip probability (arXiv 1903.12261, section 4.2)."""
+"""Of the mean flip probability (arXiv 1903.12261, section 4)."""
 _HARDER = tuple(f"{name}_{level}" for name in (*PERTURBATIONS, "speckle_noise") for level in (2, 3))
 EXTRA_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "snow", "shear", *_HARDER)
 

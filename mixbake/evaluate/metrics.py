@@ -30,7 +30,7 @@ def score(logits: Logits, labels: Labels) -> Scores:
     confidences, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
     return Scores(
         images=len(labels),
-        error=1.0 - float(right.mean()),
+        error=int((~right).sum()) / len(right),
         rms=calibration_rms(confidences, right),
         brier=brier_score(probabilities, labels),
         aurra=aurra(confidences, right),
@@ -116,7 +116,7 @@ def measure_flips(top: Labels, *, noise: bool) -> Flips:
     """How predictions change along perturbation videos. top: `rank_top` of videos × frames × classes.
 
     noise: frames of noise are independent, and are compared with the first one; all others with the frame before.
-    Hendrycks, Dietterich (arXiv 1903.12261), section 4.2, on ImageNet-P; not divided by AlexNet's. Raises UsageError
+    Hendrycks, Dietterich (arXiv 1903.12261), section 4, on ImageNet-P; not divided by AlexNet's. Raises UsageError
     without a video, or with fewer than two frames.
     """
     videos, frames = top.shape[:2]

@@ -56,7 +56,7 @@ class Flips:
     """Of videos of one perturbation. videos, frames: how many, how long.
 
     flip_probability: share of neighbouring frames (noise: of frames and the first one) whose labels differ.
-    top5_distance: mT5D's summand (arXiv 1903.12261, section 4.2).
+    top5_distance: mT5D's summand (arXiv 1903.12261, section 4).
     """
 
     videos: int
@@ -150,7 +150,7 @@ def mean_error(results: Results, group: str) -> float | None:
 
 
 def normalised_mce(results: Results) -> float | None:
-    """mCE of ImageNet-C (arXiv 1903.12261, section 4.1): each corruption's summed error over AlexNet's, averaged.
+    """mCE of ImageNet-C (arXiv 1903.12261, section 4): each corruption's summed error over AlexNet's, averaged.
 
     None unless all corruptions are there with all five severities.
     """

@@ -43,7 +43,7 @@ def fits(table: Programs, pictures: tuple = PICTURES) -> bool:
 def refused(table: Programs) -> bool:
     try:
         check_rows(table, np.full((len(table), 2), SIZE, np.int32), PICTURES, SIZE)
-    except (UsageError, IndexError):
+    except UsageError:
         return True
     return False
 
