@@ -57,6 +57,8 @@ def own_steps(variants: Iterable[Variant], known: Sequence[OwnStep]) -> tuple[Ow
     for variant in variants:
         for step in variant.steps:
             if step.do not in STEPS and step.do not in found:
+                if not OWN_NAME.fullmatch(step.do):
+                    raise UsageError(f"unknown step {step.do!r:.40}: known are {', '.join(STEPS)}, and own:NAME")
                 units: tuple[Unit, ...] = tuple("int" if isinstance(value, int) else "micro" for value in step.args)
                 found[step.do] = OwnStep(name=step.do, sources=len(step.src), args=units)
         # Of a program that was cut short the lists still tell of every use.

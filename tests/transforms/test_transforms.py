@@ -144,10 +144,10 @@ def sent(transform: RecipeTransform) -> RecipeTransform:
 
 
 def open_flat(pixels: Bytes) -> Any:
-    from mixbake.core.render import as_pictures
+    from mixbake.core.render import as_pictures, frozen
 
     flat = as_pictures([pixels])
-    return (*flat[:2], np.array([[36, 36]], np.int32), flat[3])
+    return (*flat[:2], frozen(np.array([[36, 36]], np.int32)), flat[3])
 
 
 # ── kinds of images ───────────────────────────────────────────────────────────────────────────────
