@@ -112,16 +112,26 @@ def draw_radar(runs: Runs) -> "Figure | None":
         plot.fill(angles, values, color=look["color"], alpha=0.08)
     plot.set_theta_offset(math.pi / 2)
     plot.set_theta_direction(-1)
-    plot.set_xticks(angles, [_spoke(axis, everyone) for axis in axes])
-    plot.tick_params(axis="x", pad=22)
+    plot.set_xticks(angles, [""] * len(axes))
+    for angle, axis in zip(angles, axes, strict=True):
+        plot.text(angle, 106, _spoke(axis, everyone), **_beside(angle))
     plot.set_ylim(0, 100)
     plot.set_yticks((20, 40, 60, 80, 100), ("20", "40", "60", "80", "100 %"), color="#555555", fontsize=7)
     plot.set_rlabel_position(180 / len(axes))
     plot.spines["polar"].set_color("#bbbbbb")
     plot.grid(color="#dddddd")
-    figure.suptitle(_title("Safety measures: outer is better", everyone), y=1.02)
-    figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), frameon=False, ncols=min(3, len(runs)))
+    plot.set_title(_title("Safety measures: outer is better", everyone), pad=44)
+    figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.03), frameon=False, ncols=min(3, len(runs)))
     return figure
+
+
+def _beside(angle: float) -> dict[str, str]:
+    """Alignment of what stands outside of a circle, at an angle from its top, clockwise."""
+    across, up = round(math.sin(angle), 3), round(math.cos(angle), 3)
+    return {
+        "ha": "center" if across == 0 else "left" if across > 0 else "right",
+        "va": "center" if up == 0 else "bottom" if up > 0 else "top",
+    }
 
 
 def _outer(axis: Axis, some: Sequence[Results]) -> float:

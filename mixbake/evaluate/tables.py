@@ -154,6 +154,7 @@ def summary_table(results: Sequence[Results]) -> Table:
         rows=tuple((name, *(spell(column.metric, cells.get(column)) for column in columns)) for name, cells in rows),
         notes=(
             *_labels(results),
+            *(["Published rows are of whole test sets."] if published else []),
             *_particulars(published),
             *(f"{_superscript(number)} {source}" for number, source in enumerate(sources, 1)),
         ),
