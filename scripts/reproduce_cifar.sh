@@ -93,14 +93,20 @@ home=$out/$form-$dataset
 # run NAME SEED: one recipe with one seed, from its bake to its evaluation. Every command resumes by itself.
 run() {
     local recipe=$1 seed=$2 run=$home/runs/$1-seed$2 bake=$home/bakes/$1-seed$2
-    local views=() loss=() resume=()
-    case $recipe in augmix* | ipmix*) views=(--views jsd) loss=(--loss jsd) ;; esac
+    local views=() settings=("${training[@]}")
+    case $recipe in augmix* | ipmix*) views=(--views jsd) settings+=(--loss jsd) ;; esac
     case $recipe in plain | augmix*) ;; *) views+=(--mixing "$mixing") ;; esac
     printf '\n== %s, seed %s\n' "$recipe" "$seed"
-    if [ ! -e "$run/result.json" ]; then
+    if [ ! -e "$run/finished" ]; then
         "${mixbake[@]}" build "$train_set" "$bake" --recipe "$recipe" --seed "$seed" "${baking[@]}" "${views[@]}"
-        if [ -e "$run/state.pt" ]; then resume=(--resume); fi
-        "${mixbake[@]}" train "$bake" --out "$run" --seed "$seed" "${training[@]}" "${loss[@]}" "${resume[@]}"
+        if [ -e "$run/state.pt" ]; then
+            settings=(--resume)
+        else
+            rm -rf -- "$run" # a training that was stopped before its first checkpoint begins anew
+            settings+=(--seed "$seed")
+        fi
+        "${mixbake[@]}" train "$bake" --out "$run" "${settings[@]}"
+        touch "$run/finished"
     fi
     "${mixbake[@]}" eval "$run" --on "$test_set" --corrupt "$corrupt" "${sets[@]}" "${attack[@]}" "${evaluating[@]}" \
         --out "$run/eval/$form"
