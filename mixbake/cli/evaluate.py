@@ -7,12 +7,19 @@ from typing import Annotated
 import typer
 
 from mixbake.cli.app import AsJson, Seed, app
+from mixbake.errors import UsageError
 
 
 @app.command("eval")
 def evaluate(
-    network: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a file of weights.")],
-    on: Annotated[str, typer.Option("--on", help="Clean test pictures, named as for build.")],
+    networks: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A run's folder, or a file of weights; with --compare evaluated runs."),
+    ],
+    on: Annotated[str | None, typer.Option("--on", help="Clean test pictures, named as for build.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Measure nothing: compare runs that were evaluated with equal settings.")
+    ] = False,
     corrupt: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +41,8 @@ def evaluate(
         Path | None, typer.Option("--rendition", help="Folder of ImageNet-R, or of others of some of the classes.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results; RUN/eval/NAME if not given.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results; RUN/eval/NAME, for --compare none, if not given."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Look at so many pictures of each set only.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures at once.")] = 256,
@@ -57,13 +65,23 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained network as the papers do: corruptions, perturbations, attacks, calibration, anomalies."""
+    if compare:
+        measuring = (on, corrupt, corrupt_bar, perturb, pgd, anomaly, rendition, limit, model)
+        if any(value is not None for value in measuring):
+            raise UsageError("--compare measures nothing: evaluate each run first, then compare without these options")
+        _compare(networks, out, as_json=as_json)
+        return
+    if len(networks) != 1:
+        raise UsageError(f"{len(networks)} runs are given: evaluate one at a time; --compare is for evaluated ones")
+    if on is None:
+        raise UsageError("--on is missing: name the clean test pictures")
     from mixbake.evaluate.asked import Evaluation, settle  # noqa: PLC0415 - quick --help
     from mixbake.evaluate.results import RESULTS, lines, to_json  # noqa: PLC0415
     from mixbake.progress import watch_evaluation  # noqa: PLC0415
 
     settled = settle(
         Evaluation(
-            network=network,
+            network=networks[0],
             on=on,
             corrupt=corrupt,
             corrupt_bar=corrupt_bar,
@@ -94,3 +112,16 @@ def evaluate(
     for line in lines(done.results):
         typer.echo(line)
     typer.echo(f"{done.folder / RESULTS}")
+
+
+def _compare(paths: list[Path], out: Path | None, *, as_json: bool) -> None:
+    from mixbake.evaluate.compare import comparison_json  # noqa: PLC0415 - quick --help
+    from mixbake.evaluate.reports import write_comparison  # noqa: PLC0415
+
+    done = write_comparison(paths, out, lambda message: typer.echo(message, err=True))
+    if as_json:
+        typer.echo(json.dumps(comparison_json(done.comparison)))
+        return
+    typer.echo(done.text, nl=False)
+    if out is not None:
+        typer.echo(f"\n{out}")

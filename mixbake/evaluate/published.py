@@ -4,6 +4,7 @@ Rule: literal tables; every figure has its source.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 ALEXNET_ERRORS: Mapping[str, float] = {
     "gaussian_noise": 0.886428,
@@ -26,3 +27,209 @@ ALEXNET_ERRORS: Mapping[str, float] = {
 
 Source: google-research/augmix, imagenet.py, ALEXNET_ERR, in the order of its CORRUPTIONS.
 """
+
+ALEXNET_FLIPS: Mapping[str, float] = {
+    "gaussian_noise": 0.2365,
+    "shot_noise": 0.3006,
+    "motion_blur": 0.0930,
+    "zoom_blur": 0.0594,
+    "spatter": 0.0505,
+    "brightness": 0.0489,
+    "translate": 0.1101,
+    "rotate": 0.1310,
+    "tilt": 0.0705,
+    "scale": 0.2353,
+}
+"""AlexNet's flip probability on each perturbation of ImageNet-P.
+
+Source: a draft of arXiv 1903.12261, appendix E (hendrycks/robustness, new_draft.pdf, commit de7653a), which counts snow
+among the ten; the benchmark counts spatter.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRow:
+    """What somebody measured of a method. metrics: by the names of `results.METRICS`, as shares.
+
+    dataset: see `DATASETS`. network: or nothing, where the source does not say. epochs: of training, where known.
+    op_set, mixing_set: what pictures were made with. jsd: trained with AugMix's consistency loss. rerun: not by the
+    method's authors. source: where the figures stand.
+    """
+
+    method: str
+    dataset: str
+    network: str
+    source: str
+    metrics: Mapping[str, float]
+    epochs: int | None = None
+    op_set: str = "none"
+    mixing_set: str = "none"
+    jsd: bool = False
+    rerun: bool = True
+
+
+DATASETS: Mapping[tuple[int, str, str], str] = {
+    (10, "airplane", "truck"): "CIFAR-10",
+    (100, "apple", "worm"): "CIFAR-100",
+    (1000, "n01440764", "n15075141"): "ImageNet",
+}
+"""How many classes, the first and the last one in alphabetical order -> the set that published rows are of."""
+
+_MINTUN = (
+    "Mintun et al., arXiv 2102.11273, table of errors on C and C-bar (facebookresearch/augmentation-corruption, "
+    "figs/table.png); networks and epochs from its experiments/conf"
+)
+_ROBUSTBENCH = "RobustBench, model_info/{}/corruptions/{}.json at 78fcc9e{}"
+_WEIGHTS = ": the authors' weights, evaluated there"
+_LEADERBOARD = "leaderboards of hendrycks/robustness, README.md"
+_SAFE9 = "safe9 (withholds ImageNet-C's)"
+
+
+PUBLISHED: tuple[PublishedRow, ...] = (
+    PublishedRow(
+        method="baseline",
+        dataset="CIFAR-10",
+        network="WRN-40-2",
+        epochs=100,
+        source=_MINTUN,
+        metrics={"mce": 0.27, "c_bar_error": 0.271},
+    ),
+    PublishedRow(
+        method="baseline",
+        dataset="CIFAR-10",
+        network="WRN-28-10",
+        source=_ROBUSTBENCH.format("cifar10", "Standard", ""),
+        metrics={"clean_error": 0.0522, "mce": 0.2654},
+    ),
+    PublishedRow(
+        method="AutoAugment",
+        dataset="CIFAR-10",
+        network="WRN-40-2",
+        epochs=100,
+        op_set="AutoAugment's policy, without Cutout",
+        source=_MINTUN,
+        metrics={"mce": 0.194, "c_bar_error": 0.21},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="CIFAR-10",
+        network="WRN-40-2",
+        epochs=100,
+        op_set=_SAFE9,
+        jsd=True,
+        source=_MINTUN,
+        metrics={"mce": 0.111, "c_bar_error": 0.16},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="CIFAR-10",
+        network="WRN-40-2",
+        op_set=_SAFE9,
+        jsd=True,
+        rerun=False,
+        source=_ROBUSTBENCH.format("cifar10", "Hendrycks2020AugMix_WRN", _WEIGHTS),
+        metrics={"clean_error": 0.0492, "mce": 0.1118},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="CIFAR-10",
+        network="ResNeXt-29 32x4d",
+        op_set=_SAFE9,
+        jsd=True,
+        rerun=False,
+        source=_ROBUSTBENCH.format("cifar10", "Hendrycks2020AugMix_ResNeXt", _WEIGHTS),
+        metrics={"clean_error": 0.0417, "mce": 0.1091},
+    ),
+    PublishedRow(
+        method="IPMix",
+        dataset="CIFAR-10",
+        network="",
+        op_set="ipmix10",
+        mixing_set="IPMix's own set",
+        jsd=True,
+        rerun=False,
+        source="IPMix, arXiv 2310.04780, table 4, as quoted in hzlsaber/IPMix, issue 2; loss: README.md there",
+        metrics={"mce": 0.086},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="CIFAR-100",
+        network="WRN-40-2",
+        op_set=_SAFE9,
+        jsd=True,
+        rerun=False,
+        source=_ROBUSTBENCH.format("cifar100", "Hendrycks2020AugMix_WRN", _WEIGHTS),
+        metrics={"clean_error": 0.2372, "mce": 0.3589},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="CIFAR-100",
+        network="ResNeXt-29 32x4d",
+        op_set=_SAFE9,
+        jsd=True,
+        rerun=False,
+        source=_ROBUSTBENCH.format("cifar100", "Hendrycks2020AugMix_ResNeXt", _WEIGHTS),
+        metrics={"clean_error": 0.211, "mce": 0.3486},
+    ),
+    PublishedRow(
+        method="PixMix",
+        dataset="CIFAR-100",
+        network="WRN-40-4",
+        epochs=100,
+        op_set="all13 (overlaps ImageNet-C)",
+        mixing_set="fractals and feature visualisations",
+        rerun=False,
+        source=(
+            "PixMix, arXiv 2112.05135, as listed by wizwand.com, which files the mCE under ImageNet-C: check it with "
+            "the article; the rest: andyzoujm/pixmix, README.md"
+        ),
+        metrics={"mce": 0.305, "auroc": 0.893},
+    ),
+    PublishedRow(
+        method="baseline",
+        dataset="ImageNet",
+        network="ResNet-50",
+        rerun=False,
+        source=_LEADERBOARD,
+        metrics={"clean_error": 0.2385, "mce_normalised": 0.767, "mfr": 0.58},
+    ),
+    PublishedRow(
+        method="baseline",
+        dataset="ImageNet",
+        network="ResNet-50",
+        epochs=100,
+        source=_MINTUN,
+        metrics={"mce": 0.581, "c_bar_error": 0.577},
+    ),
+    PublishedRow(
+        method="AutoAugment",
+        dataset="ImageNet",
+        network="ResNet-50",
+        epochs=100,
+        op_set="AutoAugment's policy",
+        source=_MINTUN,
+        metrics={"mce": 0.55, "c_bar_error": 0.557},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="ImageNet",
+        network="ResNet-50",
+        epochs=180,
+        op_set=_SAFE9,
+        jsd=True,
+        rerun=False,
+        source=f"{_LEADERBOARD}; epochs: google-research/augmix, README.md",
+        metrics={"clean_error": 0.2247, "mce_normalised": 0.653, "mfr": 0.374},
+    ),
+    PublishedRow(
+        method="AugMix",
+        dataset="ImageNet",
+        network="ResNet-50",
+        epochs=100,
+        op_set=_SAFE9,
+        jsd=True,
+        source=_MINTUN,
+        metrics={"mce": 0.492, "c_bar_error": 0.524},
+    ),
+)
+"""Only what its source was seen to say. In the order of tables: by set, then by method."""

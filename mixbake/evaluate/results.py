@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mixbake.errors import Damage, UsageError
-from mixbake.evaluate.published import ALEXNET_ERRORS
+from mixbake.evaluate.published import ALEXNET_ERRORS, ALEXNET_FLIPS
 
 FORMAT = 1
 RESULTS = "results.json"
@@ -165,6 +165,17 @@ def normalised_mce(results: Results) -> float | None:
     )
 
 
+def normalised_mfr(results: Results) -> float | None:
+    """mFR of ImageNet-P (arXiv 1903.12261, section 4.2): each flip probability over AlexNet's, averaged.
+
+    None unless all perturbations are there.
+    """
+    group = results.perturbed
+    if group is None or not group.imagenet or any(name not in group.flips for name in ALEXNET_FLIPS):
+        return None
+    return statistics.fmean(group.flips[name].flip_probability / most for name, most in ALEXNET_FLIPS.items())
+
+
 def _both(results: Results) -> float | None:
     """(15 · C + 10 · C-bar) / 25."""
     first, second = mean_error(results, C), mean_error(results, C_BAR)
@@ -187,6 +198,7 @@ METRICS: Mapping[str, Metric] = {
         lower=True,
         value=lambda r: _mean(one.flip_probability for one in r.perturbed.flips.values()) if r.perturbed else None,
     ),
+    "mfr": Metric(title="mFR, AlexNet = 1", lower=True, value=normalised_mfr),
     "mt5d": Metric(
         title="mT5D",
         lower=True,

@@ -1,6 +1,6 @@
-"""An evaluation from beginning to end: the network, its parts one after the other, and results.json last.
+"""An evaluation from beginning to end: the network, its parts one after the other, results.json, and the report of it.
 
-    settled -> subject -> parts, each measured or found among the kept -> results
+    settled -> subject -> parts, each measured or found among the kept -> results -> tables and plots
 
 Rule: a finished part is on the disk before the next begins; results.json is only written of a whole evaluation.
 """
@@ -20,6 +20,7 @@ from mixbake.evaluate.corruptions import scale_of
 from mixbake.evaluate.kept import KeptParts
 from mixbake.evaluate.parts import ANOMALY, CLEAN, PERTURBED, PGD, RENDITION, Bench, Finding, Part, list_parts
 from mixbake.evaluate.predict import Subject, open_subject
+from mixbake.evaluate.reports import write_report
 from mixbake.evaluate.results import C_BAR, RESULTS, C, Corrupted, Perturbed, Results, Scores, to_json
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.store import publish_bytes, remove_leftovers
@@ -67,6 +68,7 @@ def evaluate(settled: Settled, show: Show) -> Evaluated:
         results = _results(settled, subject, findings, tuple(unmeasured), seconds)
         text = json.dumps(to_json(results), indent=1, allow_nan=False) + "\n"
         publish_bytes(settled.out / RESULTS, text.encode())
+        write_report(results, settled.out, show.say)
     return Evaluated(folder=settled.out, results=results, reused=reused)
 
 

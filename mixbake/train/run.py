@@ -155,9 +155,14 @@ def _about(settings: TrainSettings, loader: ShardLoader) -> dict[str, Any]:
         "mean": list(settings.mean),
         "std": list(settings.std),
         "seed": settings.seed,
+        "loss": settings.loss,
+        "epochs": settings.epochs,
         "bake": loader.bake.digest,
         "plan": loader.bake.plan_digest,
         "recipe": dict(plan.recipe),
+        "views": plan.views,
+        "mixing": plan.mixing,
+        "data": plan.source,
     }
 
 

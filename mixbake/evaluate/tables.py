@@ -1,0 +1,283 @@
+"""Tables of evaluations in the papers' shape, as Markdown and as LaTeX.
+
+    Results, ... -> Table (plain text in cells) -> markdown | latex
+
+Rule: a cell is plain text until it is written, and escaped then; names in checkpoints are strangers'. What was not
+measured as published has a column of its own that says so, and published figures never stand in it.
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mixbake.evaluate.published import DATASETS, PUBLISHED, PublishedRow
+from mixbake.evaluate.results import C_BAR, METRICS, C, Corrupted, Results, summary
+from mixbake.storage.card import escape_markdown
+
+NOTHING = "–"
+NO_PERCENT = ("mt5d",)
+"""Metrics that are no shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Plain text. head, and as many cells in each row. notes: lines below."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A metric, and in which way it differs from the published one: "" if in none."""
+
+    metric: str
+    variant: str
+
+    @property
+    def title(self) -> str:
+        """Its head; the arrow points where better values are."""
+        metric = METRICS[self.metric]
+        return f"{metric.title}{f', {self.variant}' if self.variant else ''} {'↓' if metric.lower else '↑'}"
+
+
+def name_of(results: Results) -> str:
+    """What the rows of a run are called: recipe, network, and the loss if it is the consistency loss."""
+    recipe = results.model.get("recipe")
+    name = recipe.get("name") if isinstance(recipe, Mapping) else None
+    loss = ["JSD"] if results.model.get("loss") == "jsd" else []
+    return ", ".join([str(name or "weights of others"), str(results.model.get("model", "unknown network")), *loss])
+
+
+def dataset_of(results: Results) -> str | None:
+    """The published set whose classes the network knows."""
+    classes = sorted(map(str, results.model.get("classes", ())))
+    return DATASETS.get((len(classes), classes[0], classes[-1])) if classes else None
+
+
+def _of_group(name: str, whole: int) -> Callable[[Results], str]:
+    def variant(results: Results) -> str:
+        group = results.corruptions.get(name)
+        if group is None:
+            return ""
+        measured = sum(map(len, group.scores.values()))
+        partly = [f"{measured} of {whole} sets"] if measured != whole else []
+        return ", ".join([*(["stand-in"] if group.stand_in else []), *partly])
+
+    return variant
+
+
+def _of_both(results: Results) -> str:
+    found = (_of_c(results), _of_c_bar(results))
+    return "; ".join(variant for variant in found if variant)
+
+
+def _of_videos(results: Results) -> str:
+    count = len(results.perturbed.flips) if results.perturbed else 10
+    return "" if count == 10 else f"{count} of 10 perturbations"
+
+
+def _of_attack(results: Results) -> str:
+    return "" if results.attacked is None or results.attacked.kind == "published" else results.attacked.kind
+
+
+def _of_anomalies(results: Results) -> str:
+    count = len(results.anomalies)
+    return "" if count in (0, 7) else f"{count} set{'s' if count > 1 else ''}"
+
+
+_of_c, _of_c_bar = _of_group(C, 75), _of_group(C_BAR, 50)
+VARIANTS: Mapping[str, Callable[[Results], str]] = {
+    "mce": _of_c,
+    "mce_normalised": _of_c,
+    "rms_corrupted": _of_c,
+    "c_bar_error": _of_c_bar,
+    "c_and_c_bar_error": _of_both,
+    "mfp": _of_videos,
+    "mfr": _of_videos,
+    "mt5d": _of_videos,
+    "pgd_error": _of_attack,
+    "auroc": _of_anomalies,
+    "aupr": _of_anomalies,
+}
+"""Metric -> in which way it was not measured as the papers do. They attack as their code does, which is stronger than
+what they say, and average anomaly detection over seven sets."""
+
+
+def column_of(results: Results, metric: str) -> Column:
+    """Where a metric of these results stands."""
+    return Column(metric, VARIANTS[metric](results) if metric in VARIANTS else "")
+
+
+def spell(metric: str, value: float | None) -> str:
+    """A value as tables have it: percent with one decimal, or a plain number."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if metric in NO_PERCENT else f"{100 * value:.1f}"
+
+
+def title_of(results: Sequence[Results]) -> str:
+    """What was looked at: sets as given, and how many pictures of each."""
+    sources = dict.fromkeys(one.source for one in results)
+    limits = dict.fromkeys(one.limit for one in results)
+    limited = [f"{limit:,} pictures of each set only" for limit in limits if limit is not None]
+    return "; ".join([f"Evaluation on {', '.join(sources)}", *limited])
+
+
+def summary_table(results: Sequence[Results]) -> Table:
+    """One row a run, one column a metric, in percent; below them what was published of the same set, with sources."""
+    datasets = {dataset_of(one) for one in results}
+    known = datasets.pop() if len(datasets) == 1 else None
+    published = [row for row in PUBLISHED if row.dataset == known]
+    own = [
+        {column_of(one, name): value for name, value in summary(one).items() if value is not None} for one in results
+    ]
+    theirs = [{Column(name, ""): value for name, value in row.metrics.items()} for row in published]
+    order = list(METRICS)
+    columns = sorted(
+        {column for cells in (*own, *theirs) for column in cells},
+        key=lambda column: (order.index(column.metric), column.variant),
+    )
+    sources = list(dict.fromkeys(row.source for row in published))
+    rows = [
+        (f"{name_of(one)}, seed {one.model.get('seed', NOTHING)}", cells)
+        for one, cells in zip(results, own, strict=True)
+    ]
+    rows += [
+        (_spell_row(row, sources.index(row.source) + 1), cells) for row, cells in zip(published, theirs, strict=True)
+    ]
+    return Table(
+        title=title_of(results),
+        head=("Method", *(column.title for column in columns)),
+        rows=tuple((name, *(spell(column.metric, cells.get(column)) for column in columns)) for name, cells in rows),
+        notes=(
+            *_labels(results),
+            *(["Published rows are of whole test sets."] if published else []),
+            *_particulars(published),
+            *(f"{_superscript(number)} {source}" for number, source in enumerate(sources, 1)),
+        ),
+    )
+
+
+def corruption_table(results: Sequence[Results], group: str = C) -> Table | None:
+    """Mean error over severities of each corruption, one row a run, in percent. None if nobody measured any."""
+    found = [(one, one.corruptions[group]) for one in results if group in one.corruptions]
+    if not found:
+        return None
+    names = list(dict.fromkeys(name for _, corrupted in found for name in corrupted.scores))
+    return Table(
+        title=f"Errors by corruption, mean over severities. {title_of([one for one, _ in found])}",
+        head=("Method", "Set", *(name.replace("_", " ") for name in names)),
+        rows=tuple(
+            (
+                f"{name_of(one)}, seed {one.model.get('seed', NOTHING)}",
+                "stand-in" if corrupted.stand_in else "as published",
+                *(spell("mce", mean_over_severities(corrupted, name)) for name in names),
+            )
+            for one, corrupted in found
+        ),
+        notes=_labels(results),
+    )
+
+
+def mean_over_severities(group: Corrupted, corruption: str) -> float | None:
+    """Mean error of one corruption; None if it was not measured."""
+    scores = group.scores.get(corruption)
+    return sum(one.error for one in scores.values()) / len(scores) if scores else None
+
+
+def _labels(results: Sequence[Results]) -> tuple[str, ...]:
+    """What the groups of pictures are called, and what is missing, a line each."""
+    lines = [f"{name}: {group.label}" for one in results for name, group in one.corruptions.items()]
+    lines += [f"Videos: {one.perturbed.label}" for one in results if one.perturbed]
+    lines += [f"Missing: {line}" for one in results for line in one.missing]
+    return tuple(dict.fromkeys(lines))
+
+
+def _spell_row(row: PublishedRow, source: int) -> str:
+    """A published row's name; its source as a superscript."""
+    return f"{row.method}{f', {row.network}' if row.network else ''} {_superscript(source)}"
+
+
+def _particulars(published: Sequence[PublishedRow]) -> list[str]:
+    """How each published row was made, a line each."""
+    return [
+        f"{row.method}, {row.network or 'network not said'}, published"
+        f"{', run by others than its authors' if row.rerun else ''}: {row.epochs or 'unknown'} epochs; "
+        f"operations: {row.op_set}; mixing set: {row.mixing_set}; JSD: {'yes' if row.jsd else 'no'}; "
+        f"{', '.join(METRICS[name].title for name in row.metrics)}"
+        for row in published
+    ]
+
+
+def _superscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", _RAISED))
+
+
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",  # after a row's end it would be a length
+    "]": "{]}",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{letter: f"\\textsuperscript{{{digit}}}" for digit, letter in enumerate(_RAISED)},
+}
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it stands: no command, no cell or line of its own; what has no letter is a space."""
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Printable characters alone; others, which may hide or turn text round, are spaces."""
+    return "".join(letter if letter.isprintable() and unicodedata.category(letter) != "Cf" else " " for letter in text)
+
+
+def markdown(table: Table) -> str:
+    """As GitHub reads it, with a title above and notes below; ends with a newline."""
+    lines = [f"**{escape_markdown(one_line(table.title))}**", ""]
+    lines += [_markdown_row(table.head), "|---|" + "---:|" * (len(table.head) - 1)]
+    lines += [_markdown_row(row) for row in table.rows]
+    notes = [f"- {escape_markdown(one_line(note))}" for note in table.notes]
+    return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escape_markdown(one_line(cell)) for cell in cells)} |"
+
+
+def latex(table: Table) -> str:
+    """A table that needs the package booktabs; ends with a newline."""
+    lines = [
+        r"\begin{table}",
+        r"\caption{" + escape_latex(table.title) + "}",
+        r"\begin{tabular}{l" + "r" * (len(table.head) - 1) + "}",
+        r"\toprule",
+        _latex_row(table.head),
+        r"\midrule",
+        *(_latex_row(row) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(r"\par\footnotesize " + escape_latex(note) for note in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape_latex, cells)) + r" \\"

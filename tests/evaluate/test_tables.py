@@ -1,0 +1,175 @@
+"""Tables: every figure where it belongs, published ones with their sources, hostile names without effect."""
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from invented import CIFAR10, invent
+
+from mixbake.evaluate.published import ALEXNET_ERRORS, ALEXNET_FLIPS, DATASETS, PUBLISHED
+from mixbake.evaluate.results import METRICS, Flips, Perturbed, normalised_mfr
+from mixbake.evaluate.tables import (
+    NOTHING,
+    VARIANTS,
+    Table,
+    corruption_table,
+    escape_latex,
+    latex,
+    markdown,
+    summary_table,
+)
+
+
+def column(table: Table, title: str) -> list[str]:
+    """Cells of the column of that head, without its arrow."""
+    return [row[[head[:-2] for head in table.head].index(title)] for row in table.rows]
+
+
+# ── Published figures ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.method}-{row.dataset}-{row.network}")
+def test_every_published_row_names_its_source_and_holds_shares_of_known_metrics(row) -> None:
+    assert re.search(r"arXiv \d{4}\.\d{5}|RobustBench|hendrycks/robustness", row.source)
+    assert row.dataset in DATASETS.values()
+    assert set(row.metrics) <= set(METRICS)
+    assert row.metrics
+    assert all(0 < value < 1 for value in row.metrics.values())
+
+
+def test_a_network_that_flips_as_alexnet_has_a_rate_of_one() -> None:
+    flips = {
+        name: Flips(videos=1, frames=31, flip_probability=most, top5_distance=1) for name, most in ALEXNET_FLIPS.items()
+    }
+    of_imagenet = Perturbed(label="ImageNet-P", imagenet=True, flips=flips)
+    assert normalised_mfr(invent(perturbed=of_imagenet)) == pytest.approx(1)
+    assert normalised_mfr(invent(perturbed=dataclasses.replace(of_imagenet, imagenet=False))) is None
+    del flips["tilt"]
+    assert normalised_mfr(invent(perturbed=dataclasses.replace(of_imagenet, flips=flips))) is None
+    assert len(ALEXNET_ERRORS) == 15
+
+
+def test_published_rows_stand_below_ones_own_of_the_same_classes_alone() -> None:
+    theirs = [row for row in PUBLISHED if row.dataset == "CIFAR-10"]
+    table = summary_table([invent(), invent(seed=1)])
+    assert len(table.rows) == 2 + len(theirs)
+    assert table.rows[0][0] == "plain, wrn40_4, seed 0"
+    assert column(table, "mCE")[2:] == [f"{100 * row.metrics['mce']:.1f}" for row in theirs]
+    notes = "\n".join(table.notes)
+    assert all(row.source in notes and row.op_set in notes and row.mixing_set in notes for row in theirs)
+    for classes in (CIFAR10[:9], [*CIFAR10[:9], "zebra"], []):
+        model = {**invent().model, "classes": classes}
+        assert len(summary_table([invent(model=model)]).rows) == 1
+
+
+# ── What is labelled ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_not_measured_as_published_never_stands_in_a_published_column() -> None:
+    table = summary_table([invent(stand_in=True)])
+    assert column(table, "mCE, stand-in")[0] == "16.0"
+    assert set(column(table, "mCE, stand-in")[1:]) == {NOTHING}
+    assert column(table, "mCE")[0] == NOTHING
+    assert column(table, "RMS, corrupted, stand-in")[0] == "6.0"
+
+
+@pytest.mark.parametrize(
+    ("changed", "title"),
+    [
+        ({"corruptions": 3}, "mCE, 15 of 75 sets"),
+        ({"attacked": dataclasses.replace(invent().attacked, kind="exact")}, "PGD error, exact"),
+        ({"anomalies": {"set0": invent().anomalies["set0"]}}, "AUROC, 1 set"),
+        (
+            {"perturbed": Perturbed(label="P", imagenet=False, flips={"tilt": invent().perturbed.flips["p0"]})},
+            "mFP, 1 of 10 perturbations",
+        ),
+    ],
+)
+def test_what_is_incomplete_or_different_says_so(changed, title: str) -> None:
+    assert column(summary_table([invent(**changed)]), title)[0] != NOTHING
+
+
+def test_every_variant_is_of_a_metric() -> None:
+    assert set(VARIANTS) <= set(METRICS)
+
+
+def test_the_limit_is_in_the_title_and_what_is_missing_below() -> None:
+    table = summary_table([invent(limit=1234, missing=("fog.npy",))])
+    assert "1,234 pictures of each set only" in table.title
+    assert "Missing: fog.npy" in table.notes
+    assert "only" not in summary_table([invent()]).title
+
+
+# ── Small tables, letter by letter ────────────────────────────────────────────────────────────────
+
+SMALL = Table(
+    title="Runs of a_b",
+    head=("Method", "mCE ↓"),
+    rows=(("x & y ¹", "12.3 ± 0.4"), ("50%|", "–")),
+    notes=("¹ see <there>",),
+)
+
+
+def test_markdown_of_a_small_table() -> None:
+    assert markdown(SMALL) == (
+        "**Runs of a\\_b**\n\n| Method | mCE ↓ |\n|---|---:|\n| x & y ¹ | 12.3 ± 0.4 |\n| 50%\\| | – |\n\n"
+        "- ¹ see \\<there\\>\n"
+    )
+
+
+def test_latex_of_a_small_table() -> None:
+    assert latex(SMALL).splitlines() == [
+        r"\begin{table}",
+        r"\caption{Runs of a\_b}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"Method & mCE $\downarrow$ \\",
+        r"\midrule",
+        r"x \& y \textsuperscript{1} & 12.3 $\pm$ 0.4 \\",
+        r"50\%\textbar{} & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\footnotesize \textsuperscript{1} see \textless{}there\textgreater{}",
+        r"\end{table}",
+    ]
+
+
+def test_corruptions_are_means_over_severities_of_each_run() -> None:
+    table = corruption_table([invent(), invent(recipe="layermix-cifar", error=0.0, stand_in=True)])
+    assert table is not None
+    assert table.head[2:4] == ("gaussian noise", "shot noise")
+    assert [row[:3] for row in table.rows] == [
+        ("plain, wrn40_4, seed 0", "as published", "16.0"),
+        ("layermix-cifar, wrn40_4, seed 0", "stand-in", "6.0"),
+    ]
+    assert corruption_table([invent(corruptions=0)]) is None
+
+
+# ── Hostile names ─────────────────────────────────────────────────────────────────────────────────
+
+HOSTILE = r"a|b\\c{d}$e$#%&_^~<script>[x](http://y)`z`" + "\n\r\u2028\u202e\x1b[31m| injected |"
+
+
+def test_a_hostile_name_stays_one_cell() -> None:
+    model = {**invent().model, "recipe": {"name": HOSTILE}, "model": HOSTILE, "classes": []}
+    table = summary_table([invent(model=model, source=HOSTILE, missing=(HOSTILE,))])
+    plain = summary_table([invent(model={**invent().model, "classes": []}, source="x", missing=("x",))])
+    for written, usual in ((markdown(table), markdown(plain)), (latex(table), latex(plain))):
+        assert len(written.splitlines()) == len(usual.splitlines())
+        assert not re.search("[\x00-\x09\x0b-\x1f\u2028\u202e]", written)
+    row = next(line for line in markdown(table).splitlines() if "script" in line and line.startswith("|"))
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) == len(table.head) + 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text())
+def test_no_text_is_a_command_of_latex(text: str) -> None:
+    escaped = escape_latex(text)
+    words = "backslash|asciitilde|asciicircum|less|greater|bar|quotedbl|asciigrave"
+    known = (
+        rf"\\text(?:{words})\{{\}}|\$\\(?:downarrow|uparrow|pm)\$|\$-\$|"
+        r"\\textsuperscript\{\d\}|\{[\[\]]\}|\\[&%$#_{}]"
+    )
+    assert not re.search(r"[\\&%$#_{}~^\"`\[\]\n]", re.sub(known, "", escaped))

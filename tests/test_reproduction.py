@@ -1,0 +1,53 @@
+"""The reproduction of the papers' table goes all the way, in its smallest form, and does nothing twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torchmetrics", reason="the extra `evaluate` is not installed")
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "reproduce_cifar.sh"
+DATA = os.environ.get("MIXBAKE_DATA")
+
+
+def reproduce(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"MIXBAKE": f"{sys.executable} -m mixbake"}
+    command = ["bash", str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_the_reproduction_goes_all_the_way_and_resumes(tmp_path: Path, picture_folder: Path) -> None:
+    """On real pictures where there are some."""
+    data, mixing = ("demo", picture_folder) if DATA is None else (f"{DATA}/cifar10-small", f"{DATA}/fractals")
+    smallest = ("--smoke", "--data", data, "--mixing", mixing, "--out", tmp_path)
+    first = reproduce(*smallest)
+    assert first.returncode == 0, first.stderr
+    home = tmp_path / "smoke-cifar10"
+    assert {path.name for path in (home / "comparison").iterdir()} >= {"comparison.md", "comparison.json"}
+    table = (home / "comparison/comparison.md").read_text()
+    assert table in first.stdout
+    assert "mCE, stand-in" in table
+    assert "Differences from plain" in table
+    weights = {path: path.read_bytes() for path in home.glob("runs/*/*.safetensors")}
+    assert len(weights) == 2
+    trained = (home / "runs/layermix-seed0/state.pt").stat().st_mtime_ns
+    for run in home.glob("runs/*"):
+        assert (run / "eval/smoke/results.md").exists()
+    (home / "comparison/comparison.md").unlink()
+    (home / "runs/plain-seed0/finished").unlink()  # as if stopped after the last checkpoint: it is resumed
+    again = reproduce(*smallest)
+    assert again.returncode == 0, again.stderr
+    assert (home / "comparison/comparison.md").read_text() == table
+    assert weights == {path: path.read_bytes() for path in home.glob("runs/*/*.safetensors")}
+    assert trained == (home / "runs/layermix-seed0/state.pt").stat().st_mtime_ns
+
+
+def test_a_wrong_command_line_is_refused_and_help_is_the_head_of_the_script(tmp_path: Path) -> None:
+    for wrong in ([], ["--data"], ["--data", "x", "--seeds", "0"], ["--data", "x", "--dataset", "svhn"], ["--nope", 1]):
+        assert reproduce("--out", tmp_path, *wrong).returncode == 2
+    assert "--mixing SET" in reproduce("--help").stdout
+    assert not [*tmp_path.iterdir()]
