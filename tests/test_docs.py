@@ -272,6 +272,7 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_stock_reader_example_runs(demo_folder: Path) -> None:
     pytest.importorskip("webdataset")
     printed = python_in(demo_folder, "-c", example("wds.WebDataset"))

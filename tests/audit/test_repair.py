@@ -61,6 +61,7 @@ def test_only_what_is_damaged_is_baked_again(bakes: Bakes, tmp_path: Path, pictu
     assert {path.name for path, inode in before.items() if path.stat().st_ino != inode} == {Path(SHARD).name}
 
 
+@pytest.mark.slow
 def test_a_new_digest_is_told(
     tmp_path: Path, mixbake: Callable[..., Any], image_folder: Path, picture_folder: Path
 ) -> None:

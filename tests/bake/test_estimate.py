@@ -89,6 +89,7 @@ def test_fixed_records_are_counted_to_the_byte(settings: Callable[..., BuildSett
     assert expected.whole.shards == stored(asked.out or Path())["shards"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_out_or_left_beside_it(settings: Callable[..., BuildSettings], tmp_path: Path) -> None:
     asked = settings(epochs_worth=2)
     plan(asked)
@@ -100,6 +101,7 @@ def test_nothing_is_written_to_out_or_left_beside_it(settings: Callable[..., Bui
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_bake_as_it_is(
     settings: Callable[..., BuildSettings], tmp_path: Path, picture_folder: Path, mixbake: Callable[..., Any]
 ) -> None:
@@ -126,6 +128,7 @@ def test_an_extension_counts_only_what_is_missing(settings: Callable[..., BuildS
     assert expected.whole.total == pytest.approx(sum(real.values()), rel=0.1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_counts_what_it_left(settings: Callable[..., BuildSettings]) -> None:
     """As after a kill: between the last receipt and images.parquet, then with one of the receipts missing."""
     asked = settings(source="demo:count=450", epochs_worth=2)

@@ -71,6 +71,7 @@ def test_a_set_without_pictures_is_refused_before_anything_is_baked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_flags_make_a_bake_that_tells_its_sets_and_replays(mixbake: Run, tmp_path: Path, sets: tuple[str, str]) -> None:
     out, one, two = tmp_path / "out", *sets
     flags = ("--mixing", one, "--mixing-set", two, "--mixing-weights", "1,3", "--recipe", "pixmix")

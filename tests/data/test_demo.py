@@ -15,6 +15,7 @@ NUMBERS = st.integers(0, 999_999)
 
 @settings(max_examples=30)
 @given(NUMBERS, st.sampled_from((16, 17, 32, 64)), st.sampled_from(SPLITS))
+@pytest.mark.slow
 def test_a_drawing_is_a_function_of_its_arguments(number, size, split):
     image = draw_demo(number, size=size, split=split)
     assert image.shape == (size, size, 3)

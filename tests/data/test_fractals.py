@@ -155,6 +155,7 @@ def test_a_file_holds_the_drawn_pixels(tmp_path):
         assert np.array_equal(np.asarray(picture), draw_fractal(1, seed=7, side=SIDE))
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_bytes(tmp_path):
     generate(tmp_path / "one", fractals(5), side=SIDE, jobs=1)
     generate(tmp_path / "two", fractals(5), side=SIDE, jobs=2)

@@ -359,6 +359,7 @@ def test_a_folder_of_that_name_is_written_with_a_dot(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("spec", ["deadleaves:shapes=mixed,count=3", "spectrum:count=3", "ifs:count=3"])
+@pytest.mark.slow
 def test_a_set_bakes_verifies_and_replays(spec: str, image_folder: Path, tmp_path: Path) -> None:
     bake(image_folder, tmp_path / "out", Path(spec), recipe="pixmix")
     opened = mixbake.audit.open(tmp_path / "out")
@@ -368,6 +369,7 @@ def test_a_set_bakes_verifies_and_replays(spec: str, image_folder: Path, tmp_pat
     assert any(one.variant.picture for one in replayed)
 
 
+@pytest.mark.slow
 def test_the_command_draws_any_kind(mixbake: Callable[..., Outcome], tmp_path: Path) -> None:
     done = mixbake(
         "fractals", tmp_path / "out", "--kind", "deadleaves:shapes=circles", "--count", 2, "--side", 32, "-j", 1

@@ -285,6 +285,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
     big = np.zeros((2000, 2000, 3), dtype=np.uint8)  # 12 MB each once decoded
     save(tmp_path / "one/0.png", big)

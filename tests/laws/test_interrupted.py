@@ -85,6 +85,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("after", "pause"), MOMENTS)
+@pytest.mark.slow
 def test_killing_a_worker_changes_nothing(
     tmp_path: Path, start: Start, undisturbed: dict[str, str], after: int, pause: float
 ) -> None:

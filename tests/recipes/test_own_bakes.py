@@ -49,6 +49,7 @@ def test_the_readme_shows_the_example_as_it_is_and_it_is_short() -> None:
     assert len([line for line in text.splitlines() if line]) <= 30
 
 
+@pytest.mark.slow
 def test_workers_and_the_place_of_the_file_change_no_byte(
     baked: Path, tmp_path: Path, many_images: Path, picture_folder: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_recipe_of_mixbake_takes_no_code(tmp_path: Path, image_folder: Path, p
         opened.replay(str(opened.sample(1)["key"][0]), recipe=CORNERS)
 
 
+@pytest.mark.slow
 def test_the_commands_take_it(mixbake: Run, tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:
     given = ("--recipe", CORNERS, "--mixing-set", picture_folder, "--executor", "inline")
     out = tmp_path / "out"

@@ -227,6 +227,7 @@ def test_a_rehearsal_refuses_before_anything_is_baked(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_code_that_fails_in_a_worker_is_named_like_any(tmp_path: Path, many_images: Path, picture_folder: Path) -> None:
     # Other images than a rehearsal draws.
     number = "int(rng._philox.state['state']['counter'][2])"

@@ -102,6 +102,7 @@ def test_no_code_that_a_bake_names_is_run(
     assert not (installed / "mark").exists()
 
 
+@pytest.mark.slow
 def test_an_offered_recipe_is_baked_and_replayed_where_the_user_names_it(
     mixbake: Run, image_folder: Path, installed: Path, path: dict[str, str], tmp_path: Path
 ) -> None:

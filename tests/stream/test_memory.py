@@ -118,6 +118,7 @@ def test_passes_leave_nothing_behind(request: pytest.FixtureRequest, name: str, 
     loader.close()
 
 
+@pytest.mark.slow
 def test_memory_is_flat_while_training(jsd_bake: Path) -> None:
     loader = ShardLoader(jsd_bake, batch_size=40, dtype=torch.float32)
     process, sizes = psutil.Process(), []

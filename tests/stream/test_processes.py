@@ -214,6 +214,7 @@ class TestPickle:
         assert [all_seen(copy), all_seen(copy)] == passes(out, 2)
         copy.close()
 
+    @pytest.mark.slow
     def test_a_spawned_process_reads_the_same(self, mix_bake: Path) -> None:
         whole, loader = passes(mix_bake, 2), of(mix_bake)
         iterator = iter(loader)

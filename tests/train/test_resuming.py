@@ -58,6 +58,7 @@ def weights(run: Path) -> bytes:
     ],
     ids=["SIGTERM", "SIGINT", "SIGKILL"],
 )
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(
     tmp_path: Path, start: Any, sent: signal.Signals, code: int, extra: tuple[Any, ...]
 ) -> None:

@@ -284,6 +284,7 @@ class TestCommand:
         assert math.isclose(found["bytes_per_second"], found["images_per_second"] * found["bytes_per_image"])
         assert not run.exists()
 
+    @pytest.mark.slow
     def test_the_result_as_json(self, mixbake: Any, tiny_bake: Path, tiny_images: Path, tmp_path: Path) -> None:
         flags = ("--model", "wrn10_1", "--batch-size", 10, "--epochs", 1, "--device", "cpu", "--val", tiny_images)
         done = mixbake("train", tiny_bake, "--out", tmp_path / "run", *flags, "--json", OMP_NUM_THREADS="1")
