@@ -9,7 +9,7 @@
 # --mixing SET      mixing set, as for `mixbake build` (default: fractals); PixMix's is a folder of pictures
 # --out FOLDER      default: reproduction; what each of the forms makes lies in a folder of its own there
 # --seeds N         seeds 0 to N-1, each with its own bake and training (default: 1; the papers average over several)
-# --recipes NAMES   default: plain augmix pixmix ipmix layermix
+# --recipes NAMES   default: "plain augmix pixmix ipmix layermix"; any of `mixbake recipes`
 # --corrupt DIR, --corrupt-bar DIR, --perturb DIR, --anomaly DIR (again for more)
 #                   published test sets, as for `mixbake eval`; without --corrupt: stand-ins, which are labelled so
 # --quick           for a CPU: a tiny network, few epochs, few test pictures; about 10 minutes for 2000 pictures on
@@ -28,7 +28,7 @@ fail() { # fail MESSAGE
 }
 
 dataset=cifar10 data='' mixing=fractals out=reproduction seeds=1 form=full
-recipes=(plain augmix pixmix ipmix layermix)
+recipes=()
 corrupt=generated sets=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -68,7 +68,7 @@ else
     train_set=$dataset:$data test_set=$dataset:$data,split=test
 fi
 
-attack=(--pgd published)
+attack=(--pgd published) usual=(plain augmix pixmix ipmix layermix)
 case $form in
 full)
     baking=(--epochs-worth 10)
@@ -81,12 +81,13 @@ quick)
     evaluating=(--limit 200)
     ;;
 smoke)
-    recipes=(plain layermix)
+    usual=(plain layermix)
     baking=(--epochs-worth 1 --limit 64 --executor inline)
     training=(--recipe cifar --model wrn10_1 --dropout 0 --batch-size 32 --epochs 1)
     evaluating=(--limit 4)
     ;;
 esac
+if [ ${#recipes[@]} -eq 0 ]; then recipes=("${usual[@]}"); fi
 read -ra mixbake <<<"${MIXBAKE:-mixbake}"
 home=$out/$form-$dataset
 

@@ -6,7 +6,6 @@ Rule: a cell is plain text until it is written, and escaped then; names in check
 measured as published has a column of its own that says so, and published figures never stand in it.
 """
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -244,8 +243,8 @@ def escape_latex(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Printable characters alone; others, which may hide or turn text round, are spaces."""
-    return "".join(letter if letter.isprintable() and unicodedata.category(letter) != "Cf" else " " for letter in text)
+    """Printable characters alone; others, which may hide text or turn it round, are spaces."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def markdown(table: Table) -> str:

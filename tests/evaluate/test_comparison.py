@@ -121,7 +121,7 @@ def test_another_precision_is_told_and_two_of_one_seed_are_refused() -> None:
 
 def test_plots_of_equal_results_are_equal_bytes_without_a_clock() -> None:
     pytest.importorskip("matplotlib")
-    runs = {"plain": [invent()], "_$x$ <b>\n\u6f22": [invent("layermix-cifar", error=0.05)]}
+    runs = {"plain": [invent()], "_$\\frac$ <b>\n\u6f22": [invent("layermix-cifar", error=0.05)]}
     first, second = draw_all(runs), draw_all(runs)
     assert first == second
     assert set(first) == {"radar.svg", "radar.png", "calibration.svg", "calibration.png"}

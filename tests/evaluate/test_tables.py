@@ -2,9 +2,10 @@
 
 import dataclasses
 import re
+import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from invented import CIFAR10, invent
 
@@ -165,6 +166,7 @@ def test_a_hostile_name_stays_one_cell() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text())
+@example(text=string.printable)
 def test_no_text_is_a_command_of_latex(text: str) -> None:
     escaped = escape_latex(text)
     words = "backslash|asciitilde|asciicircum|less|greater|bar|quotedbl|asciigrave"
