@@ -33,6 +33,8 @@ FLIPS = ("auto", "none", "online", "baked")
 EXECUTOR_NAMES = ("joblib", "inline")
 MAX_EPOCHS = 1000
 SIZES = (8, 1024)
+SMALL = 32
+"""Size at which a recipe's parameters are looked at before that of the images is known."""
 HEADER_BYTES = 1 << 16
 """Read of each image to know its size: a JPEG's longest segment, such as a camera's Exif."""
 
@@ -130,6 +132,8 @@ def open_listing(settings: BuildSettings) -> tuple[Source, Listing]:
 
 def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say: Say, progress: Progress) -> Planned:
     """Resolve every choice. Prepares the mixing set in `pictures_folder` if the recipe uses one."""
+    # Once more when the size is known: a wrong parameter is to be told before a large source is listed.
+    resolve(settings.recipe, size=settings.size or SMALL, overrides=settings.overrides)
     source, listing = open_listing(settings)
     say(f"{len(listing):,} images in {len(listing.classes)} classes" + _ignored(listing))
     _between("the number of images", len(listing), 1, MOST_IMAGES)

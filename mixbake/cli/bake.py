@@ -190,7 +190,7 @@ def fractals(
     """Draw pictures to mix with, fractals or another kind; those that are there already are kept."""
     from dataclasses import replace  # noqa: PLC0415 - quick --help
 
-    from mixbake.data.generators import generate, parse_drawn, suggest_name  # noqa: PLC0415
+    from mixbake.data.generators import generate, parse_drawn, require_no_other, suggest_name  # noqa: PLC0415
     from mixbake.progress import counting  # noqa: PLC0415
 
     drawn = parse_drawn(kind)
@@ -198,8 +198,9 @@ def fractals(
         raise UsageError(f"--kind {kind!r}: {suggest_name(kind)}")
     if "count=" in kind:
         raise UsageError(f"--kind {kind!r}: say how many with --count")
+    drawn = replace(drawn, count=count)
+    require_no_other(out, drawn, seed=seed, side=side)
     with counting(drawn.name, count) as advance:
-        drawn = replace(drawn, count=count)
         generate(out, drawn, seed=seed, side=side, jobs=jobs or _cores(), progress=advance)
     typer.echo(f"{count:,} pictures of {side}×{side} in {out}")
 

@@ -59,8 +59,9 @@ def gallery(
     out: Annotated[Path, typer.Argument(help="A new page, OUT.html, or sheet, OUT.png.")],
     image: Annotated[str, typer.Option("--image", help="A picture, or demo:number=47.")] = "demo:number=47",
     mixing_set: Annotated[
-        str, typer.Option("--mixing-set", "--mixing", help="Folder of pictures, or fractals.")
-    ] = "fractals:count=24",
+        list[str] | None,
+        typer.Option("--mixing-set", "--mixing", help="Folder, or fractals:count=24 (if not given). Again for more."),
+    ] = None,
     size: Annotated[int, typer.Option("--size", help="Side of the pictures, 16 to 512.")] = 32,
     seed: Seed = 0,
     recipe: Annotated[
@@ -68,10 +69,12 @@ def gallery(
     ] = None,
 ) -> None:
     """Show one image through every recipe, layer, operation and blend: on a page, or on one sheet."""
-    from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415 - quick --help
+    from mixbake.gallery.subject import MIXING  # noqa: PLC0415 - quick --help
+    from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415
     from mixbake.progress import counting_each  # noqa: PLC0415
 
-    settings = GallerySettings(image=image, mixing_set=mixing_set, size=size, seed=seed, recipes=tuple(recipe or ()))
+    sets = tuple(mixing_set or (MIXING,))
+    settings = GallerySettings(image=image, mixing_set=sets, size=size, seed=seed, recipes=tuple(recipe or ()))
     with counting_each() as progress:
         parts = write_gallery(out, settings, progress=progress)
     counts = (f"{sum(len(row.exhibits) for row in part.rows)} of {part.topic}" for part in parts)

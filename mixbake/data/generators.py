@@ -32,6 +32,7 @@ from mixbake.errors import StorageError, UsageError
 COUNT = 256
 COUNTS = (1, 100_000)
 SIDES = (16, 2048)
+BOUNDS = {"count": COUNTS, "side": SIDES, "jobs": (1, 4096)}
 
 _MARK = "mixbake"
 
@@ -146,14 +147,12 @@ def generate(
     jobs: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write the pictures of a set as `fractal-000000.png`, ... into `out`; those already there are kept.
+    """Write the pictures of a set as `fractal-000000.png`, ... into `out`; those very pictures, if there, are kept.
 
     jobs: processes. progress: called with the number of pictures that are ready, unless all are. A file appears
     whole or not at all. Raises UsageError on a bad count, side or jobs, StorageError when `out` cannot be written.
     """
-    for what, value, (low, high) in (("count", drawn.count, COUNTS), ("side", side, SIDES), ("jobs", jobs, (1, 4096))):
-        if not low <= value <= high:
-            raise UsageError(f"{drawn.name}: {what} is {value}: give {low} to {high}")
+    _require_bounds(drawn, count=drawn.count, side=side, jobs=jobs)
     try:
         out.mkdir(parents=True, exist_ok=True)
         missing = [number for number in range(drawn.count) if not _is_drawn(out, drawn, number, seed, side)]
@@ -206,6 +205,24 @@ def _write_all(out: Path, drawn: Drawn, numbers: list[int], seed: int, side: int
 def _mark(drawn: Drawn, number: int, seed: int, side: int) -> str:
     kind = f" {drawn.kind}" if drawn.kind else ""
     return f"{drawn.name} v{drawn.generator.version}{kind} seed {seed} number {number} side {side}"
+
+
+def _require_bounds(drawn: Drawn, **given: int) -> None:
+    for what, value in given.items():
+        low, high = BOUNDS[what]
+        if not low <= value <= high:
+            raise UsageError(f"{drawn.name}: {what} is {value}: give {low} to {high}")
+
+
+def require_no_other(out: Path, drawn: Drawn, *, seed: int, side: int) -> None:
+    """Raise UsageError if a picture that `generate` would write there is one already, of another seed, side or kind."""
+    _require_bounds(drawn, count=drawn.count, side=side)
+    for number in range(drawn.count):
+        path = out / drawn.file_name(number)
+        if path.exists() and not _is_drawn(out, drawn, number, seed, side):
+            raise UsageError(
+                f"{path} is of another seed, side, kind or version, or damaged: name another folder, or delete it"
+            )
 
 
 def _is_drawn(out: Path, drawn: Drawn, number: int, seed: int, side: int) -> bool:

@@ -96,11 +96,12 @@ class Subject:
 
 
 def open_subject(
-    image: str, mixing_set: str, *, size: int, seed: int, recipes: Sequence[Recipe], progress: Progress
+    image: str, mixing_set: Sequence[str], *, size: int, seed: int, recipes: Sequence[Recipe], progress: Progress
 ) -> Subject:
     """Read the image, and prepare the pictures that any of the recipes mixes with.
 
-    image: a file, or demo:number=47,split=train. mixing_set: as for a build. Raises UsageError, StorageError.
+    image: a file, or demo:number=47,split=train. mixing_set: one or several, as for a build. Raises UsageError,
+    StorageError.
     """
     for flag, value, (low, high) in (("--size", size, SIZES), ("--seed", seed, (0, 2**63 - 1))):
         if not low <= value <= high:

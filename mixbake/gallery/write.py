@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixbake.data.pictures import spell_specs
 from mixbake.errors import UsageError
 from mixbake.gallery.drawn import choose, of_layers, of_recipes
 from mixbake.gallery.examples import EVERY_BLEND, EVERY_OPERATION, of_blends, of_operations
@@ -41,7 +42,7 @@ class GallerySettings:
     """What is asked of a gallery. recipes: names, bare or full; none: all of them, and every operation there is."""
 
     image: str = IMAGE
-    mixing_set: str = MIXING
+    mixing_set: tuple[str, ...] = (MIXING,)
     size: int = 32
     seed: int = 0
     recipes: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ def write_gallery(out: Path, settings: GallerySettings, *, progress: Progress) -
     title = (
         "One image through every recipe" if not settings.recipes else f"One image through {', '.join(settings.recipes)}"
     )
-    mixed = f", mixed with {settings.mixing_set}" if subject.pictures else ""
+    mixed = f", mixed with {spell_specs(settings.mixing_set)}" if subject.pictures else ""
     told = f"{settings.image} at {settings.size} px{mixed}, seed {settings.seed}."
     publish_bytes(out, KINDS[out.suffix.lower()](subject, title, told, shown))
     return shown

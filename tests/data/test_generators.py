@@ -383,3 +383,16 @@ def test_the_command_draws_any_kind(mixbake: Callable[..., Outcome], tmp_path: P
     assert refused.code == 2
     assert "--count" in refused.err
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.slow
+def test_pictures_of_another_seed_or_side_are_not_replaced_unasked(
+    tmp_path: Path, mixbake: Callable[..., Outcome]
+) -> None:
+    assert mixbake("fractals", tmp_path, "--kind", "deadleaves", "--count", 2, "--side", 32).code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for others in (("--seed", 5), ("--side", 48)):
+        refused = mixbake("fractals", tmp_path, "--kind", "deadleaves", "--count", 2, "--side", 32, *others)
+        assert (refused.code, "is of another seed" in refused.err) == (2, True)
+    assert mixbake("fractals", tmp_path, "--kind", "deadleaves", "--count", 3, "--side", 32).code == 0
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before

@@ -99,7 +99,7 @@ class Made:
 
 
 def make(out: Path, pictures: Path | str, **settings: Any) -> Path:
-    write_gallery(out, GallerySettings(mixing_set=str(pictures), size=SIZE, **settings), progress=lambda *_: None)
+    write_gallery(out, GallerySettings(mixing_set=(str(pictures),), size=SIZE, **settings), progress=lambda *_: None)
     return out
 
 
@@ -265,14 +265,14 @@ def test_the_command_says_what_it_has_written(
         ("out.html", {"image": "demo:count=3"}, "is not one of its options"),
         ("out.html", {"image": "demo:split=val"}, "choose from train, test"),
         ("out.html", {"seed": -1}, "out of range: 0 to"),
-        ("out.html", {"mixing_set": "none"}, "is no folder"),
+        ("out.html", {"mixing_set": ("none",)}, "is no folder"),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, out: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         write_gallery(
-            tmp_path / out, GallerySettings(**{"mixing_set": str(tmp_path)} | settings), progress=lambda *_: None
+            tmp_path / out, GallerySettings(**{"mixing_set": (str(tmp_path),)} | settings), progress=lambda *_: None
         )
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,7 @@ OPEN = "for (const one of document.querySelectorAll('details')) one.open = true"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, picture_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("gallery") / "page.html"
-    settings = GallerySettings(mixing_set=str(picture_folder), recipes=("layermix", "ipmix"))
+    settings = GallerySettings(mixing_set=(str(picture_folder),), recipes=("layermix", "ipmix"))
     write_gallery(out, settings, progress=lambda *_: None)
     return out
 
