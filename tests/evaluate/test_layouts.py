@@ -161,6 +161,14 @@ def huge(path: Path) -> None:
     path.write_bytes(data.replace(b"(30, ", b"(" + b"9" * 20 + b", ").replace(b" " * 19, b"", 1))
 
 
+def headed(shape: str, descr: str = "'|u1'", end: str = "}") -> Callable[[Path], None]:
+    """That shape in a header as numpy writes it."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, {end}".encode().ljust(117) + b"\n"
+    return lambda path: path.write_bytes(
+        b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(10**4)
+    )
+
+
 def written(array: Any) -> Callable[[Path], None]:
     return lambda path: np.save(path, array)
 
@@ -174,6 +182,11 @@ def written(array: Any) -> Callable[[Path], None]:
         ("fog", lambda path: path.write_text("<html>"), UsageError, "no .npy file"),
         ("fog", pickled, UsageError, "no .npy file"),
         ("fog", objects, UsageError, "pickled: refused, nothing in it was run"),
+        ("fog", headed("(-5, 8, 8, -3)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(0, 8, 8, 3)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(True,)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(30, 8, 8)", "('|u1', (3,))"), UsageError, "plain values"),
+        ("fog", headed("(30, 8,", end=""), UsageError, "no .npy file"),
         ("fog", written(np.zeros((30, 8, 8, 3), np.float32)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 3, 8, 8), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 8, 3), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
