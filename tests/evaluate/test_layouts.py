@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mixbake.errors import Damage, MixbakeError, UsageError
+from mixbake.evaluate.arrays import ArrayPictures
 from mixbake.evaluate.corruptions import CORRUPTIONS
 from mixbake.evaluate.layouts import (
     C_BAR_CIFAR,
@@ -217,12 +218,25 @@ def test_the_bomb_would_have_left_a_mark(tmp_path: Path) -> None:
     assert (tmp_path / "mark").exists()
 
 
+def test_other_labels_are_another_set(tmp_path: Path) -> None:
+    """What was measured with them must not be found again."""
+    folder = arrays(tmp_path / "C", "fog")
+
+    def identity() -> list[str | int]:
+        block = find_corruptions(folder).parts["fog"][2]
+        assert isinstance(block, Block)
+        return ArrayPictures(block.path, first=block.first, labels=block.labels, size=8).identity()
+
+    before = identity()
+    assert identity() == before
+    np.save(folder / "labels.npy", np.tile(LABELS[::-1], 5))
+    assert identity() != before
+
+
 def test_arrays_by_columns_are_read_as_they_are(tmp_path: Path) -> None:
     """numpy writes them so when they were transposed."""
     folder = arrays(tmp_path / "C", "fog")
     pictures = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
     np.save(folder / "fog.npy", np.asfortranarray(pictures))
-    from mixbake.evaluate.arrays import ArrayPictures
-
     read = ArrayPictures(folder / "fog.npy", first=12, labels=LABELS, size=8).read([1, 4])
     assert np.array_equal(read, pictures[[13, 16]])
