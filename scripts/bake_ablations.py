@@ -179,6 +179,8 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--flip", default="baked", choices=("baked", "none", "online"), help="of every cell alike")
     options = parser.parse_args(arguments)
     options.family = find(BARE.get(options.recipe, (options.recipe,))[0]).family
+    if options.family not in ABLATIONS:
+        parser.error(f"--recipe {options.recipe}: there are cells for {', '.join(ABLATIONS)} alone")
     if unknown := [cell for cell in options.only if cell not in ABLATIONS[options.family]]:
         parser.error(f"--only {unknown[0]!r}: choose from {', '.join(ABLATIONS[options.family])}")
     asked: dict[str, Any] = {name: getattr(options, name) for name in ("size", "limit", "jobs", "executor")}

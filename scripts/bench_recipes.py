@@ -12,7 +12,6 @@ Prints medians and the ratios of the medians. Needs the extra `train`.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -47,9 +46,15 @@ from mixbake.data.pictures import prepare
 from mixbake.data.prepared import PictureSet
 from mixbake.recipes.presets import resolve
 from mixbake.recipes.recipe import Lot, draw
+from mixbake.transforms import AugMix, IPMix, LayerMix, PixMix, RecipeTransform
 
 RECIPES = ("layermix", "pixmix", "augmix", "ipmix")
-TRANSFORMS = {"layermix": "LayerMix", "pixmix": "PixMix", "augmix": "AugMix", "ipmix": "IPMix"}
+TRANSFORMS: dict[str, type[RecipeTransform]] = {
+    "layermix": LayerMix,
+    "pixmix": PixMix,
+    "augmix": AugMix,
+    "ipmix": IPMix,
+}
 IMAGES = 64
 LOT = {True: 1024, False: 64}
 """Variants drawn at once: small ones, large ones."""
@@ -135,9 +140,8 @@ def baked(name: str, material: Material) -> Way:
 
 def transformed(name: str, material: Material, *, pil: bool) -> Way:
     """`mixbake.transforms`, one picture a call."""
-    transforms: Any = importlib.import_module("mixbake.transforms")
     pictures = {} if name == "augmix" else {"mixing_set": material.windows(gray=False)}
-    transform = getattr(transforms, TRANSFORMS[name])(**pictures, size=material.size)
+    transform = TRANSFORMS[name](**pictures, size=material.size)
     images: list[Any] = [Image.fromarray(image) if pil else image for image in material.images]
 
     def mix() -> int:
@@ -184,9 +188,8 @@ def ways(recipes: list[str], material: Material) -> dict[str, Way]:
     found: dict[str, Way] = {AUGMIX: torchvisions_augmix(material)}
     for name in recipes:
         found[f"{name}, bake"] = baked(name, material)
-        if importlib.util.find_spec("mixbake.transforms"):
-            found[f"{name}, transform of PIL"] = transformed(name, material, pil=True)
-            found[f"{name}, transform of numpy"] = transformed(name, material, pil=False)
+        found[f"{name}, transform of PIL"] = transformed(name, material, pil=True)
+        found[f"{name}, transform of numpy"] = transformed(name, material, pil=False)
         found[f"{name}, reference"] = referenced(name, material)
     return found
 

@@ -11,6 +11,15 @@ import pytest
 import mixbake.audit
 from mixbake.recipes.presets import BARE, find, read_overrides
 
+OWN = """
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Same:
+    def draw(self, rng, program):
+        pass
+"""
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bake_ablations.py"
 
 
@@ -32,6 +41,14 @@ def test_every_cell_can_be_set_on_its_recipe(script: Any, name: str) -> None:
     assert len({cell.replace(" ", "-") for cell in cells}) == len(cells)
     for texts in cells.values():
         replace(recipe, **read_overrides(name, texts))  # type: ignore[type-var]  # every recipe is a dataclass
+
+
+def test_a_recipe_without_cells_is_refused(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "prop.py"
+    file.write_text(OWN)
+    with pytest.raises(SystemExit):
+        script.main(["demo", "--out", str(tmp_path / "grid"), "--recipe", f"{file}:Same", "--list"])
+    assert f"--recipe {file}:Same: there are cells for layermix, " in capsys.readouterr().err
 
 
 def test_a_grid_is_paired_tabled_and_kept(

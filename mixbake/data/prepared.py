@@ -41,6 +41,35 @@ _COPIED = 1 << 20
 Pixels = NDArray[np.uint8]
 
 
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _list_of(is_kind: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
+    def holds(value: object) -> bool:
+        return isinstance(value, list) and length in (None, len(value)) and all(map(is_kind, value))
+
+    return holds
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "shapes": _list_of(_list_of(_is_whole, 2)),
+    "side": _is_whole,
+    "channels": _is_whole,
+    "names": _list_of(_is_text),
+    "skipped": _list_of(_list_of(_is_text, 2)),
+    "starts": _list_of(_is_whole),
+    "inputs": _is_text,
+    "preparation": _is_whole,
+    "pixels_sha256": _is_text,
+}
+"""Field of a header -> whether a value is of its kind; numbers are never rounded or read from text."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSet:
     """An opened prepared file. It pickles to its path and digest; each process maps the file once.
@@ -133,15 +162,17 @@ def _map(path: Path, _identity: tuple[int, int, int, int]) -> PictureSet:
     """Map a file; `_identity` differs once another file has taken its name."""
     header, start, digest = _read_header(path)
     try:
-        fields = json.loads(header)
+        fields = {"starts": [0], **json.loads(header)}
+        if wrong := [name for name, is_kind in _KINDS.items() if not is_kind(fields[name])]:
+            raise _damage(path, f"its header is malformed ({', '.join(wrong)})")
         shapes = np.array(fields["shapes"], dtype=np.int32).reshape(-1, 2)
-        side, channels = int(fields["side"]), int(fields["channels"])
+        side, channels = fields["side"], fields["channels"]
         lengths = shapes.prod(axis=1, dtype=np.int64) * channels
         total = int(lengths.sum())
         names, skipped = tuple(fields["names"]), tuple((name, reason) for name, reason in fields["skipped"])
-        starts = tuple(map(int, fields.get("starts", (0,))))
+        starts = tuple(fields["starts"])
         made_from = {key: fields[key] for key in ("inputs", "preparation", "pixels_sha256")}
-    except (ValueError, LookupError, TypeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise _damage(path, f"its header is malformed ({error!r})") from error
     # Kernels do not check bounds, so a forged header must not get past here.
     bounded = len(shapes) and (shapes.min(axis=1) == side).all() and (shapes.max(axis=1) <= LONGEST * side).all()

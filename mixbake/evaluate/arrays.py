@@ -4,6 +4,8 @@ Rule: files are strangers'. A header is looked at before anything is mapped; obj
 never read; a file that is shorter than its header says is named.
 """
 
+import hashlib
+import tokenize
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,16 +39,24 @@ def map_array(path: Path) -> NDArray[Any]:
             offset, size = file.tell(), file.seek(0, 2)
     except OSError as error:
         raise storage_error("read", path, error) from error
-    except (ValueError, KeyError, TypeError, SyntaxError, EOFError, RecursionError, OverflowError) as error:
-        raise UsageError(f"{path} is no .npy file that numpy wrote: get it anew") from error
+    except (ValueError, LookupError, TypeError, SyntaxError, EOFError, RecursionError, OverflowError) as error:
+        raise _no_array(path) from error
+    except tokenize.TokenError as error:  # numpy takes a header that does not parse for one of Python 2
+        raise _no_array(path) from error
     if dtype.hasobject:
         raise UsageError(f"{path} holds Python objects, which are pickled: refused, nothing in it was run; get it anew")
+    if dtype.subdtype is not None or any(type(side) is not int or side < 1 for side in shape):
+        raise UsageError(f"{path} is {dtype}{list(shape)}: plain values and sides of 1 or more are wanted; get it anew")
     count = 1
     for side in shape:
         count *= side
-    if count <= 0 or size < offset + count * dtype.itemsize:
+    if size < offset + count * dtype.itemsize:
         raise Damage(f"{path} is cut short: {size:,} bytes, where its header means {shape} of {dtype}: get it anew")
     return np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order="F" if by_columns else "C")
+
+
+def _no_array(path: Path) -> UsageError:
+    return UsageError(f"{path} is no .npy file that numpy wrote: get it anew")
 
 
 def map_pictures(path: Path, *, axes: int) -> NDArray[np.uint8]:
@@ -91,8 +101,9 @@ class ArrayPictures:
         return shown(rows, self._size)
 
     def identity(self) -> list[str | int]:
-        """Name, place, size and time of change of the file, which is too large to hash each time."""
-        return [*file_identity(self._path), self._first, len(self)]
+        """Place, size and time of change of the file, which is too large to hash each time; a hash of the labels."""
+        labels = hashlib.sha256(np.ascontiguousarray(self.labels).data).hexdigest()
+        return [*file_identity(self._path), self._first, len(self), labels]
 
 
 def shown(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

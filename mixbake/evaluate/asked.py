@@ -4,6 +4,7 @@ Rule: no torch here; what can be refused without it is refused at once.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from mixbake.evaluate.layouts import Found, find_c_bar, find_corruptions, find_p
 from mixbake.storage.store import canonical_json
 
 GENERATED = "generated"
+MOST_SIZE = 2048
+"""Greatest side of pictures that a network is shown, as of those that a bake holds."""
 ATTACKS = ("exact", "published")
 PRECISIONS = ("auto", "float32", "bfloat16")
 WEIGHTS = "last.safetensors"
@@ -58,6 +61,11 @@ class Evaluation:
         for name, value, choices in (("pgd", self.pgd, ATTACKS), ("precision", self.precision, PRECISIONS)):
             if value is not None and value not in choices:
                 raise UsageError(f"--{name} is {' or '.join(choices)}, not {value!r}")
+        if self.size is not None and self.size > MOST_SIZE:
+            raise UsageError(f"--size must be at most {MOST_SIZE}, not {self.size}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and not all(map(math.isfinite, values)):
+                raise UsageError(f"--{name} {values}: three finite numbers are wanted, of pixels from 0 to 1")
         if self.std is not None and min(self.std) <= 0:
             raise UsageError(f"--std {self.std}: standard deviations are above 0")
         if self.model is None and (self.size, self.mean, self.std) != (None, None, None):

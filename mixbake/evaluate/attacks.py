@@ -4,7 +4,7 @@ Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards deep learning models resistant
 1706.06083), section 2.1, with the largest change of any value as the distance (ℓ∞). Steps, step size and radius are
 PixMix's (arXiv 2112.05135), on adversarial attacks.
 Rule: pixels lie in [0, 1], normalising is the network's side; always float32; a picture's random start depends on the
-seed and its number alone.
+seed and its place in the whole set alone, whatever the limit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,16 +69,16 @@ def attack(
     std: Sequence[float],
     device: torch.device,
     seed: int,
-    first: int = 0,
+    places: Sequence[int],
 ) -> Adversarial:
     """Adversarial versions of pictures uint8 B×H×W×3 with labels int64[B], against a network on `device`.
 
     network: with float32 parameters; it is left in evaluation mode, and they get no gradients. mean, std: of the
-    training, of pixels in [0, 1]. first: number of the first picture; each starts at random from a stream of its own,
-    (seed, "attack", number), so that batches may have any size.
+    training, of pixels in [0, 1]. places: of the pictures in their whole set; each starts at random from a stream
+    of its own, (seed, "attack", place), so that batches may have any size, and hold any choice of the set.
     """
     originals = (pictures / 255.0).astype(np.float32)
-    begun = _begin(originals, kind, seed, first)
+    begun = _begin(originals, kind, seed, places)
     network.eval()
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False), _exact_convolutions():
         images, low, high = (torch.from_numpy(values).to(device).permute(0, 3, 1, 2) for values in begun)
@@ -105,13 +105,13 @@ def _exact_convolutions() -> AbstractContextManager[None]:
     return cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def _begin(originals: Pixels, kind: Attack, seed: int, first: int) -> tuple[Pixels, Pixels, Pixels]:
+def _begin(originals: Pixels, kind: Attack, seed: int, places: Sequence[int]) -> tuple[Pixels, Pixels, Pixels]:
     """Where pictures start, and the least and greatest values that they may take from then on: B×H×W×3 each."""
     epsilon = kind.epsilon / 255
     noise = np.stack(
         [
-            stream(seed, "attack", first + place).uniform(-epsilon, epsilon, one.shape)
-            for place, one in enumerate(originals)
+            stream(seed, "attack", place).uniform(-epsilon, epsilon, one.shape)
+            for place, one in zip(places, originals, strict=True)
         ]
     )
     low, high = _ball(originals, epsilon)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixbake.errors import UsageError
-from mixbake.evaluate.results import METRICS, Results, summary
+from mixbake.evaluate.results import METRICS, Results, measured
 from mixbake.evaluate.tables import NOTHING, Table, column_of, name_of, spell, title_of
 from mixbake.storage.store import canonical_json
 
@@ -64,7 +64,7 @@ def compare(results: Sequence[Results]) -> Comparison:
     _require_alike(results)
     members = group_runs(results)
     base = next((name for name, runs in members.items() if _family(runs[0]) == BASELINE), next(iter(members)))
-    by_seed = {name: {_seed(one): summary(one) for one in runs} for name, runs in members.items()}
+    by_seed = {name: {_seed(one): measured(one) for one in runs} for name, runs in members.items()}
     groups = [
         Group(
             name=name,

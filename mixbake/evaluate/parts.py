@@ -244,9 +244,10 @@ def _attacked(bench: Bench, kind: str) -> Part:
 
 def _measure_attack(bench: Bench, kind: str, per_picture: int, tick: Tick) -> Attacked:
     subject, how = bench.subject, ATTACKS[kind]
-    labels, wrong, farthest, first = bench.clean.labels[bench.places], 0, 0.0, 0
-    for batch in read_ahead(bench.clean, bench.places.tolist(), subject.batch_size):
-        truth = labels[first : first + len(batch)]
+    chosen, wrong, farthest, first = bench.places.tolist(), 0, 0.0, 0
+    for batch in read_ahead(bench.clean, chosen, subject.batch_size):
+        places = chosen[first : first + len(batch)]
+        truth = bench.clean.labels[places]
         moved = attack(
             subject.network,
             batch,
@@ -256,7 +257,7 @@ def _measure_attack(bench: Bench, kind: str, per_picture: int, tick: Tick) -> At
             std=subject.std,
             device=subject.device,
             seed=bench.settled.asked.seed,
-            first=first,
+            places=places,
         )
         if not math.isfinite(moved.farthest):
             raise Damage(

@@ -1,7 +1,8 @@
 """What an evaluation found: the one form that a run's results.json, tables, plots and comparisons have in common.
 
     RUN/eval/<name>/results.json     to_json(Results)
-    summary(Results)                 one number a metric, as the papers' tables have them
+    measured(Results)                one number a metric, of whatever was measured
+    summary(Results)                 the same of what was measured as the papers' tables have it, and else None
 
 Rule: errors, scores and probabilities are shares, 0 to 1; percent is for tables. What was not measured is absent or
 None, never 0.
@@ -20,6 +21,10 @@ RESULTS = "results.json"
 
 C, C_BAR = "C", "C-bar"
 """Groups: the 15 corruptions of Hendrycks and Dietterich (arXiv 1903.12261), the 10 of Mintun et al. (2102.11273)."""
+SETS: Mapping[str, int] = {C: 75, C_BAR: 50}
+"""Group -> how many sets it has, of five severities each."""
+VIDEOS, ANOMALY_SETS = 10, 7
+"""How many perturbations, and how many sets of anomalies, the papers average over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +132,16 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One column of the papers' tables. title: its head; lower: whether less is better."""
+    """One column of the papers' tables. title: its head; lower: whether less is better.
+
+    value: of what was measured, whole or not. variant: in which way that is not what the papers measure, as tables
+    label it; "" where it is.
+    """
 
     title: str
     lower: bool
     value: Callable[[Results], float | None]
+    variant: Callable[[Results], str] = lambda _: ""
 
 
 def each_score(group: Corrupted | None) -> list[Scores]:
@@ -145,7 +155,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def mean_error(results: Results, group: str) -> float | None:
-    """Plain mean over corruptions and severities; of CIFAR's and all of C-bar the papers' mCE."""
+    """Plain mean over what was measured of a group; of all of CIFAR's, or of C-bar, it is the papers' mCE."""
     return _mean(scores.error for scores in each_score(results.corruptions.get(group)))
 
 
@@ -177,7 +187,9 @@ def normalised_mfr(results: Results) -> float | None:
 
 
 def _both(results: Results) -> float | None:
-    """(15 · C + 10 · C-bar) / 25."""
+    """(15 · C + 10 · C-bar) / 25. None unless both are whole: the weights are of whole sets."""
+    if any(_measured(results, group) != whole for group, whole in SETS.items()):
+        return None
     first, second = mean_error(results, C), mean_error(results, C_BAR)
     return None if first is None or second is None else (15 * first + 10 * second) / 25
 
@@ -187,30 +199,82 @@ def corrupted_rms(results: Results) -> float | None:
     return _mean(scores.rms for scores in each_score(results.corruptions.get(C)))
 
 
+def _measured(results: Results, group: str) -> int:
+    return len(each_score(results.corruptions.get(group)))
+
+
+def _of_group(name: str) -> Callable[[Results], str]:
+    def variant(results: Results) -> str:
+        group, whole = results.corruptions.get(name), SETS[name]
+        if group is None:
+            return ""
+        measured = _measured(results, name)
+        partly = [f"{measured} of {whole} sets"] if measured != whole else []
+        return ", ".join([*(["stand-in"] if group.stand_in else []), *partly])
+
+    return variant
+
+
+_of_c, _of_c_bar = _of_group(C), _of_group(C_BAR)
+
+
+def _of_both(results: Results) -> str:
+    return "; ".join(variant for variant in (_of_c(results), _of_c_bar(results)) if variant)
+
+
+def _of_videos(results: Results) -> str:
+    count = len(results.perturbed.flips) if results.perturbed else VIDEOS
+    return "" if count == VIDEOS else f"{count} of {VIDEOS} perturbations"
+
+
+def _of_attack(results: Results) -> str:
+    """The papers attack as their code does, which is stronger than what they say."""
+    return "" if results.attacked is None or results.attacked.kind == "published" else results.attacked.kind
+
+
+def _of_anomalies(results: Results) -> str:
+    count = len(results.anomalies)
+    return "" if count in (0, ANOMALY_SETS) else f"{count} set{'s' if count > 1 else ''}"
+
+
 METRICS: Mapping[str, Metric] = {
     "clean_error": Metric(title="Clean error", lower=True, value=lambda r: r.clean.error),
-    "mce": Metric(title="mCE", lower=True, value=lambda r: mean_error(r, C)),
-    "mce_normalised": Metric(title="mCE, AlexNet = 1", lower=True, value=normalised_mce),
-    "c_bar_error": Metric(title="C-bar error", lower=True, value=lambda r: mean_error(r, C_BAR)),
-    "c_and_c_bar_error": Metric(title="C and C-bar error", lower=True, value=_both),
+    "mce": Metric(title="mCE", lower=True, value=lambda r: mean_error(r, C), variant=_of_c),
+    "mce_normalised": Metric(title="mCE, AlexNet = 1", lower=True, value=normalised_mce, variant=_of_c),
+    "c_bar_error": Metric(title="C-bar error", lower=True, value=lambda r: mean_error(r, C_BAR), variant=_of_c_bar),
+    "c_and_c_bar_error": Metric(title="C and C-bar error", lower=True, value=_both, variant=_of_both),
     "mfp": Metric(
         title="mFP",
         lower=True,
         value=lambda r: _mean(one.flip_probability for one in r.perturbed.flips.values()) if r.perturbed else None,
+        variant=_of_videos,
     ),
-    "mfr": Metric(title="mFR, AlexNet = 1", lower=True, value=normalised_mfr),
+    "mfr": Metric(title="mFR, AlexNet = 1", lower=True, value=normalised_mfr, variant=_of_videos),
     "mt5d": Metric(
         title="mT5D",
         lower=True,
         value=lambda r: _mean(one.top5_distance for one in r.perturbed.flips.values()) if r.perturbed else None,
+        variant=_of_videos,
     ),
-    "pgd_error": Metric(title="PGD error", lower=True, value=lambda r: r.attacked.error if r.attacked else None),
+    "pgd_error": Metric(
+        title="PGD error", lower=True, value=lambda r: r.attacked.error if r.attacked else None, variant=_of_attack
+    ),
     "rms_clean": Metric(title="RMS, clean", lower=True, value=lambda r: r.clean.rms),
-    "rms_corrupted": Metric(title="RMS, corrupted", lower=True, value=corrupted_rms),
+    "rms_corrupted": Metric(title="RMS, corrupted", lower=True, value=corrupted_rms, variant=_of_c),
     "brier": Metric(title="Brier score", lower=True, value=lambda r: r.clean.brier),
     "aurra": Metric(title="AURRA", lower=False, value=lambda r: r.clean.aurra),
-    "auroc": Metric(title="AUROC", lower=False, value=lambda r: _mean(one.auroc for one in r.anomalies.values())),
-    "aupr": Metric(title="AUPR", lower=False, value=lambda r: _mean(one.aupr for one in r.anomalies.values())),
+    "auroc": Metric(
+        title="AUROC",
+        lower=False,
+        value=lambda r: _mean(one.auroc for one in r.anomalies.values()),
+        variant=_of_anomalies,
+    ),
+    "aupr": Metric(
+        title="AUPR",
+        lower=False,
+        value=lambda r: _mean(one.aupr for one in r.anomalies.values()),
+        variant=_of_anomalies,
+    ),
     "rendition_error": Metric(
         title="Rendition error", lower=True, value=lambda r: r.rendition.error if r.rendition else None
     ),
@@ -218,14 +282,29 @@ METRICS: Mapping[str, Metric] = {
 """Name -> metric, in the order of tables."""
 
 
-def summary(results: Results) -> dict[str, float | None]:
-    """One number a metric, None where it was not measured."""
+def measured(results: Results) -> dict[str, float | None]:
+    """One number a metric, perhaps of a part or of stand-ins (`Metric.variant`); None where it was not measured."""
     return {name: metric.value(results) for name, metric in METRICS.items()}
 
 
+def summary(results: Results) -> dict[str, float | None]:
+    """One number a metric, measured as the papers do; None where it was not, or not so."""
+    return {name: None if METRICS[name].variant(results) else value for name, value in measured(results).items()}
+
+
+def _otherwise(results: Results) -> dict[str, dict[str, Any]]:
+    """What the summary leaves out: of each metric the value, and in which way it is another one."""
+    return {
+        name: {"value": value, "variant": METRICS[name].variant(results)}
+        for name, value in measured(results).items()
+        if value is not None and METRICS[name].variant(results)
+    }
+
+
 def to_json(results: Results) -> dict[str, Any]:
-    """Plain values, with the summary for those who read nothing else."""
-    return {"format": FORMAT, **asdict(results), "summary": summary(results)}
+    """Plain values, with the summary for those who read nothing else; beside it what was measured otherwise."""
+    told = {"summary": summary(results), "measured_otherwise": _otherwise(results)}
+    return {"format": FORMAT, **asdict(results), **told}
 
 
 def from_json(value: Any, where: str) -> Results:
@@ -264,12 +343,13 @@ def _perturbed(group: Any) -> Perturbed:
 
 
 def lines(results: Results) -> list[str]:
-    """The summary for a terminal, a metric a line, in percent; what is no published set says so."""
+    """What was measured, for a terminal, a metric a line, in percent; what is not as the papers' says so."""
     limited = "" if results.limit is None else f", {results.limit:,} pictures of each set only"
     found = [f"{results.source}{limited}; {results.precision} on {results.device}"]
     found += [f"{group}: {one.label}" for group, one in results.corruptions.items()]
-    for name, value in summary(results).items():
+    for name, value in measured(results).items():
         if value is not None:
             text = f"{value:.3f}" if name == "mt5d" else f"{100 * value:.1f} %"
-            found.append(f"{METRICS[name].title:<18} {text:>8}")
+            variant = METRICS[name].variant(results)
+            found.append(f"{METRICS[name].title:<18} {text:>8}{f'  ({variant})' if variant else ''}")
     return found + [f"missing: {line}" for line in results.missing]

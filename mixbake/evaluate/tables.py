@@ -6,11 +6,11 @@ Rule: a cell is plain text until it is written, and escaped then; names in check
 measured as published has a column of its own that says so, and published figures never stand in it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mixbake.evaluate.published import DATASETS, PUBLISHED, PublishedRow
-from mixbake.evaluate.results import C_BAR, METRICS, C, Corrupted, Results, summary
+from mixbake.evaluate.results import METRICS, C, Corrupted, Results, measured
 from mixbake.storage.card import escape_markdown
 
 NOTHING = "–"
@@ -56,58 +56,9 @@ def dataset_of(results: Results) -> str | None:
     return DATASETS.get((len(classes), classes[0], classes[-1])) if classes else None
 
 
-def _of_group(name: str, whole: int) -> Callable[[Results], str]:
-    def variant(results: Results) -> str:
-        group = results.corruptions.get(name)
-        if group is None:
-            return ""
-        measured = sum(map(len, group.scores.values()))
-        partly = [f"{measured} of {whole} sets"] if measured != whole else []
-        return ", ".join([*(["stand-in"] if group.stand_in else []), *partly])
-
-    return variant
-
-
-def _of_both(results: Results) -> str:
-    found = (_of_c(results), _of_c_bar(results))
-    return "; ".join(variant for variant in found if variant)
-
-
-def _of_videos(results: Results) -> str:
-    count = len(results.perturbed.flips) if results.perturbed else 10
-    return "" if count == 10 else f"{count} of 10 perturbations"
-
-
-def _of_attack(results: Results) -> str:
-    return "" if results.attacked is None or results.attacked.kind == "published" else results.attacked.kind
-
-
-def _of_anomalies(results: Results) -> str:
-    count = len(results.anomalies)
-    return "" if count in (0, 7) else f"{count} set{'s' if count > 1 else ''}"
-
-
-_of_c, _of_c_bar = _of_group(C, 75), _of_group(C_BAR, 50)
-VARIANTS: Mapping[str, Callable[[Results], str]] = {
-    "mce": _of_c,
-    "mce_normalised": _of_c,
-    "rms_corrupted": _of_c,
-    "c_bar_error": _of_c_bar,
-    "c_and_c_bar_error": _of_both,
-    "mfp": _of_videos,
-    "mfr": _of_videos,
-    "mt5d": _of_videos,
-    "pgd_error": _of_attack,
-    "auroc": _of_anomalies,
-    "aupr": _of_anomalies,
-}
-"""Metric -> in which way it was not measured as the papers do. They attack as their code does, which is stronger than
-what they say, and average anomaly detection over seven sets."""
-
-
 def column_of(results: Results, metric: str) -> Column:
     """Where a metric of these results stands."""
-    return Column(metric, VARIANTS[metric](results) if metric in VARIANTS else "")
+    return Column(metric, METRICS[metric].variant(results))
 
 
 def spell(metric: str, value: float | None) -> str:
@@ -131,7 +82,7 @@ def summary_table(results: Sequence[Results]) -> Table:
     known = datasets.pop() if len(datasets) == 1 else None
     published = [row for row in PUBLISHED if row.dataset == known]
     own = [
-        {column_of(one, name): value for name, value in summary(one).items() if value is not None} for one in results
+        {column_of(one, name): value for name, value in measured(one).items() if value is not None} for one in results
     ]
     theirs = [{Column(name, ""): value for name, value in row.metrics.items()} for row in published]
     order = list(METRICS)

@@ -96,7 +96,7 @@ def read_overrides(name: str, texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {text}: write field=value, for example severity=3")
         if field in found:
             raise UsageError(f"--set {text}: {field} is set twice")
-        _require_fields(name, recipe, [field])
+        require_fields(name, recipe, [field])
         found[field] = _read(text, value, fields_of(recipe)[field])
     return found
 
@@ -119,7 +119,8 @@ def _read(text: str, value: str, like: Any) -> Any:
         raise UsageError(f"--set {text}: {value!r} is no number") from None
 
 
-def _require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
+def require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
+    """Raise UsageError unless these are parameters of a recipe, which has that name."""
     allowed = set(fields_of(recipe))
     if unknown := sorted(set(asked) - allowed):
         takes = ", ".join(sorted(allowed)) or "no parameters"
@@ -134,7 +135,7 @@ def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecip
     if name in BARE:
         name = BARE[name][0 if size <= 64 else 1]
     recipe = find(name)
-    _require_fields(name, recipe, overrides)
+    require_fields(name, recipe, overrides)
     if isinstance(recipe, OwnRecipe):
         return NamedRecipe(name=recipe.stored_name, recipe=recipe.with_parameters(overrides))
     return NamedRecipe(name=name, recipe=replace(recipe, **overrides))

@@ -60,7 +60,7 @@ def _apply(
 ) -> Any:
     require_views(views)
     taken, name = take(image), preset_of(family, preset)
-    mixer = _mixer(name, taken.pixels.shape[1], views == "jsd", tuple(sorted(plain_values(parameters).items())))
+    mixer = _mixer(name, taken.pixels.shape[1], views == "jsd", tuple(sorted(plain_values(name, parameters).items())))
     word = _WORDS.draw(generator(rng), len(taken.pixels) if taken.batched else None)
     pictures = _flat(mixer.named, picture, mixer.size)
     return mixed(taken, word, mixer, pictures, views=views, provenance=return_provenance)

@@ -83,13 +83,20 @@ def pixels_of(picture: Any) -> Bytes:
             raise UsageError(
                 f"an image of mode {picture.mode} is not RGB: use image.convert('RGB'), or v2.RGB() before"
             )
-        return np.asarray(picture)
+        return _some(np.asarray(picture))
     if isinstance(picture, np.ndarray):
-        return np.ascontiguousarray(_checked(picture, "H×W×3", picture.shape[-1:], picture.dtype == np.uint8, 3))
+        return _some(_checked(picture, "H×W×3", picture.shape[-1:], picture.dtype == np.uint8, 3))
     torch = torch_if_imported()
     if torch is None or not isinstance(picture, torch.Tensor):
         raise UsageError(f"a {type(picture).__name__} is no picture: give a PIL image, a numpy array or a torch tensor")
-    return np.ascontiguousarray(_checked_tensor(picture, torch, 3).permute(1, 2, 0).numpy())
+    return _some(_checked_tensor(picture, torch, 3).permute(1, 2, 0).numpy())
+
+
+def _some(pixels: Bytes) -> Bytes:
+    height, width = pixels.shape[:2]
+    if not height or not width:
+        raise UsageError(f"a picture of {width}×{height} pixels holds nothing: give one of at least 1×1")
+    return np.ascontiguousarray(pixels)
 
 
 def _take_tensor(image: Any, torch: Any) -> Taken:

@@ -18,7 +18,7 @@ from mixbake.core.variant import Variant
 from mixbake.data.prepared import PictureSet
 from mixbake.errors import UsageError
 from mixbake.recipes import presets
-from mixbake.recipes.presets import NamedRecipe
+from mixbake.recipes.presets import BARE, NamedRecipe
 from mixbake.transforms.kinds import LEAST, MOST, Taken, is_array, is_image, take
 from mixbake.transforms.mixer import Mixer, Word
 from mixbake.transforms.mixing import MixingSet, understood
@@ -27,8 +27,11 @@ from mixbake.transforms.words import Rng, Words, generator
 
 SIZES_KEPT = 4
 """For so many sizes of images, what was made ready is kept."""
+_NUMBERS = (int, float, np.integer, np.floating)
 SMALL = 32
 """Size at which a recipe's parameters are looked at before any image has come."""
+SEEDS = 2**63
+"""How many seeds there are, from 0 on."""
 
 
 class RecipeTransform:
@@ -74,10 +77,11 @@ class RecipeTransform:
         return_provenance: bool = False,
         **parameters: Any,
     ) -> None:
-        self.preset, self._parameters = preset_of(self.family, preset), plain_values(parameters)
+        self.preset = preset_of(self.family, preset)
+        self._parameters = plain_values(self.preset, parameters)
         require_views(views)
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise UsageError(f"seed is {seed!r}: give a whole number")
+        if seed is not None and (type(seed) is not int or not 0 <= seed < SEEDS):
+            raise UsageError(f"seed is {seed!r}: give a whole number from 0 to 2^63 - 1, as a bake takes them")
         named = self._named(SMALL)
         if not named.recipe.uses_pictures:
             mixing_set = None
@@ -162,14 +166,36 @@ def preset_of(family: str, preset: str | None) -> str:
         raise UsageError("give preset: a name of `mixbake recipes`")
     if preset is None or preset == family:
         return family
+    if not isinstance(preset, str):
+        raise UsageError(f"preset is {preset!r}: give a name of `mixbake recipes`")
     if family and presets.find(preset).family != family:
         raise UsageError(f"preset {preset!r} is no {family}: `mixbake recipes` lists them")
     return preset
 
 
-def plain_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as recipes want them: lists as tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+def plain_values(preset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as the recipe of that name wants them: lists as tuples.
+
+    Raises UsageError for an unknown name or parameter, and for a value of another kind than the preset's.
+    """
+    preset = BARE.get(preset, (preset,))[0]
+    recipe = presets.find(preset)
+    presets.require_fields(preset, recipe, parameters)
+    usual = presets.fields_of(recipe)
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
+    for name, value in plain.items():
+        if not _is_like(value, usual[name]):
+            raise UsageError(f"{name} is {value!r}: give a value of the kind of {usual[name]!r}, which the preset has")
+    return plain
+
+
+def _is_like(value: object, usual: object) -> bool:
+    """Whether a value is of the same kind; of which numbers are good, the recipe itself knows."""
+    if isinstance(usual, tuple):
+        return isinstance(value, tuple) and all(_is_like(one, usual[0]) for one in value if usual)
+    if isinstance(usual, bool | str):
+        return type(value) is type(usual)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def require_views(views: str) -> None:

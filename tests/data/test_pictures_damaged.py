@@ -59,6 +59,17 @@ FORGERIES: dict[str, dict[str, object]] = {
     "no shapes": {"shapes": [], "names": []},
     "more names": {"names": ["a", "b"]},
     "no numbers": {"shapes": "many"},
+    "a number for a name": {"names": [3]},
+    "a side in part": {"side": 36.9},
+    "channels in part": {"channels": 3.9},
+    "a shape in part": {"shapes": [[36.0, 36]]},
+    "a shape of truth": {"shapes": [[True, 36]]},
+    "starts as text": {"starts": "0"},
+    "starts in part": {"starts": [0.5]},
+    "a list of inputs": {"inputs": [1]},
+    "skipped for no text": {"skipped": [["a", 1]]},
+    "preparation as text": {"preparation": "2"},
+    "no hash": {"pixels_sha256": None},
 }
 
 
@@ -74,6 +85,15 @@ def test_a_forged_header_with_a_right_digest_does_not_open(tmp_path: Path, forge
     path.write_bytes(module._preamble(forged)[0] + whole.path.read_bytes()[start:])
     with pytest.raises(Damage, match=r"forged\.pictures"):
         open_pictures(path)
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"[]", b"3", b"\xff"])
+def test_a_header_that_is_no_mapping_does_not_open(tmp_path: Path, header: bytes) -> None:
+    from mixbake.data import prepared as module
+
+    (tmp_path / "forged.pictures").write_bytes(module._preamble(header)[0])
+    with pytest.raises(Damage, match=r"forged\.pictures.*malformed"):
+        open_pictures(tmp_path / "forged.pictures")
 
 
 def test_a_damaged_file_is_prepared_again(folder: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Victim:
         part = slice(first, last)
         return attack(
             self.network, self.pictures[part], self.labels[part],
-            kind=kind, mean=MEAN, std=STD, device=CPU, seed=seed, first=first + at,
+            kind=kind, mean=MEAN, std=STD, device=CPU, seed=seed, places=range(first + at, last + at),
         )  # fmt: skip
 
     def error(self, adversarial: Adversarial) -> float:
@@ -169,6 +169,7 @@ def test_on_a_gpu_the_ball_is_as_exact(victim: Victim) -> None:
         adversarial = attack(
             network, victim.pictures, victim.labels,
             kind=EXACT, mean=MEAN, std=STD, device=torch.device("cuda"), seed=0,
+            places=range(COUNT),
         )  # fmt: skip
     finally:
         network.to("cpu")

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 pytest.importorskip("torchmetrics", reason="the extra `evaluate` is not installed")
 
 import striped  # noqa: E402 - torch must be there
+from threads import one_thread  # noqa: E402, F401 - a fixture that every test of this file uses
 
 from mixbake.cli import run as command  # noqa: E402
 from mixbake.errors import Damage, UsageError  # noqa: E402
 from mixbake.evaluate.asked import Evaluation, settle  # noqa: E402
+from mixbake.evaluate.attacks import ATTACKS, attack  # noqa: E402
 from mixbake.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_all  # noqa: E402
 from mixbake.evaluate.results import C, each_score, from_json, summary  # noqa: E402
 from mixbake.evaluate.run import Evaluated, evaluate  # noqa: E402
@@ -45,15 +47,6 @@ class Told:
         assert 0 < done <= total
         if part not in self.parts:
             self.parts.append(part)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums over threads may be added up in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +156,26 @@ def test_a_limit_takes_the_same_pictures_of_every_set(
     assert results.clean.error == pytest.approx(error_of(images[chosen], labels[chosen]))
     fog = corrupt_all(images, "fog", 3, 9)
     assert results.corruptions[C].scores["fog"][3].error == pytest.approx(error_of(fog[chosen], labels[chosen]))
+
+
+def test_a_limit_does_not_change_where_an_attack_on_a_picture_starts(
+    measured: Callable[..., Evaluated], pictures: Any
+) -> None:
+    images, labels = pictures
+    found = measured(pgd="published", limit=3, seed=2).results.attacked
+    network = build_network(striped.MODEL, classes=len(striped.CLASSES))
+    network.load_state_dict(striped.guess())
+    chosen = choose(COUNT, 3, seed=2)
+
+    def farthest(places: list[int]) -> float:
+        return attack(
+            network, images[chosen], labels[chosen],
+            kind=ATTACKS["published"], mean=[0.5] * 3, std=[0.5] * 3, device=torch.device("cpu"), seed=2, places=places,
+        ).farthest  # fmt: skip
+
+    assert found is not None
+    assert found.farthest == farthest(chosen.tolist())
+    assert found.farthest != farthest([0, 1, 2])
 
 
 def test_renditions_are_told_apart_among_their_own_classes(
@@ -376,6 +389,10 @@ def test_classes_that_do_not_fit_are_refused(
         (["RUN", "--limit", "1"], 2, "--limit must be at least 2"),
         (["RUN", "--size", "32"], 2, "go with --model"),
         (["RUN", "--model", "wrn10_1"], 2, "leave --model out"),
+        (["RUN", "--model", "wrn10_1", "--std", "nan", "1", "1"], 2, "three finite numbers are wanted"),
+        (["RUN", "--model", "wrn10_1", "--mean", "0", "inf", "0"], 2, "three finite numbers are wanted"),
+        (["RUN", "--model", "wrn10_1", "--std", "1", "0", "1"], 2, "standard deviations are above 0"),
+        (["RUN", "--model", "wrn10_1", "--size", "1000000000"], 2, "--size must be at most 2048"),
         (["RUN", "--device", "tpu"], 2, "no device 'tpu'"),
         (["RUN/spoilt.safetensors"], 2, "does not say which network it is of"),
     ],

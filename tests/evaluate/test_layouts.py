@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mixbake.errors import Damage, MixbakeError, UsageError
+from mixbake.evaluate.arrays import ArrayPictures
 from mixbake.evaluate.corruptions import CORRUPTIONS
 from mixbake.evaluate.layouts import (
     C_BAR_CIFAR,
@@ -161,6 +162,14 @@ def huge(path: Path) -> None:
     path.write_bytes(data.replace(b"(30, ", b"(" + b"9" * 20 + b", ").replace(b" " * 19, b"", 1))
 
 
+def headed(shape: str, descr: str = "'|u1'", end: str = "}") -> Callable[[Path], None]:
+    """That shape in a header as numpy writes it."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, {end}".encode().ljust(117) + b"\n"
+    return lambda path: path.write_bytes(
+        b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(10**4)
+    )
+
+
 def written(array: Any) -> Callable[[Path], None]:
     return lambda path: np.save(path, array)
 
@@ -174,6 +183,11 @@ def written(array: Any) -> Callable[[Path], None]:
         ("fog", lambda path: path.write_text("<html>"), UsageError, "no .npy file"),
         ("fog", pickled, UsageError, "no .npy file"),
         ("fog", objects, UsageError, "pickled: refused, nothing in it was run"),
+        ("fog", headed("(-5, 8, 8, -3)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(0, 8, 8, 3)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(True,)"), UsageError, "sides of 1 or more"),
+        ("fog", headed("(30, 8, 8)", "('|u1', (3,))"), UsageError, "plain values"),
+        ("fog", headed("(30, 8,", end=""), UsageError, "no .npy file"),
         ("fog", written(np.zeros((30, 8, 8, 3), np.float32)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 3, 8, 8), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 8, 3), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
@@ -204,12 +218,25 @@ def test_the_bomb_would_have_left_a_mark(tmp_path: Path) -> None:
     assert (tmp_path / "mark").exists()
 
 
+def test_other_labels_are_another_set(tmp_path: Path) -> None:
+    """What was measured with them must not be found again."""
+    folder = arrays(tmp_path / "C", "fog")
+
+    def identity() -> list[str | int]:
+        block = find_corruptions(folder).parts["fog"][2]
+        assert isinstance(block, Block)
+        return ArrayPictures(block.path, first=block.first, labels=block.labels, size=8).identity()
+
+    before = identity()
+    assert identity() == before
+    np.save(folder / "labels.npy", np.tile(LABELS[::-1], 5))
+    assert identity() != before
+
+
 def test_arrays_by_columns_are_read_as_they_are(tmp_path: Path) -> None:
     """numpy writes them so when they were transposed."""
     folder = arrays(tmp_path / "C", "fog")
     pictures = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
     np.save(folder / "fog.npy", np.asfortranarray(pictures))
-    from mixbake.evaluate.arrays import ArrayPictures
-
     read = ArrayPictures(folder / "fog.npy", first=12, labels=LABELS, size=8).read([1, 4])
     assert np.array_equal(read, pictures[[13, 16]])

@@ -7,13 +7,23 @@ import string
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from invented import CIFAR10, invent
+from invented import CIFAR10, invent, scores
 
 from mixbake.evaluate.published import ALEXNET_ERRORS, ALEXNET_FLIPS, DATASETS, PUBLISHED
-from mixbake.evaluate.results import METRICS, Flips, Perturbed, normalised_mfr
+from mixbake.evaluate.results import (
+    C_BAR,
+    METRICS,
+    C,
+    Corrupted,
+    Flips,
+    Perturbed,
+    lines,
+    normalised_mfr,
+    summary,
+    to_json,
+)
 from mixbake.evaluate.tables import (
     NOTHING,
-    VARIANTS,
     Table,
     corruption_table,
     escape_latex,
@@ -21,6 +31,8 @@ from mixbake.evaluate.tables import (
     markdown,
     summary_table,
 )
+
+ONE_VIDEO = {"tilt": Flips(videos=5, frames=3, flip_probability=0.05, top5_distance=1.5)}
 
 
 def column(table: Table, title: str) -> list[str]:
@@ -83,7 +95,7 @@ def test_what_was_not_measured_as_published_never_stands_in_a_published_column()
         ({"attacked": dataclasses.replace(invent().attacked, kind="exact")}, "PGD error, exact"),
         ({"anomalies": {"set0": invent().anomalies["set0"]}}, "AUROC, 1 set"),
         (
-            {"perturbed": Perturbed(label="P", imagenet=False, flips={"tilt": invent().perturbed.flips["p0"]})},
+            {"perturbed": Perturbed(label="P", imagenet=False, flips=ONE_VIDEO)},
             "mFP, 1 of 10 perturbations",
         ),
     ],
@@ -92,8 +104,44 @@ def test_what_is_incomplete_or_different_says_so(changed, title: str) -> None:
     assert column(summary_table([invent(**changed)]), title)[0] != NOTHING
 
 
-def test_every_variant_is_of_a_metric() -> None:
-    assert set(VARIANTS) <= set(METRICS)
+@pytest.mark.parametrize(
+    ("changed", "metric", "variant"),
+    [
+        ({"corruptions": 3}, "mce", "15 of 75 sets"),
+        ({"stand_in": True}, "rms_corrupted", "stand-in"),
+        ({"perturbed": Perturbed(label="P", imagenet=False, flips=ONE_VIDEO)}, "mfp", "1 of 10 perturbations"),
+    ],
+)
+def test_the_summary_has_what_was_measured_as_published_alone(changed, metric: str, variant: str) -> None:
+    """The rest stands beside it, and says in which way it is another figure."""
+    assert summary(invent())[metric] is not None
+    assert to_json(invent())["measured_otherwise"] == {}
+    told = to_json(invent(**changed))
+    assert told["summary"][metric] is None
+    assert told["measured_otherwise"][metric] == {
+        "value": METRICS[metric].value(invent(**changed)),
+        "variant": variant,
+    }
+    assert [line for line in lines(invent(**changed)) if METRICS[metric].title in line and f"({variant})" in line]
+    assert not [line for line in lines(invent()) if f"({variant})" in line]
+
+
+def test_both_sets_have_a_mean_only_when_both_are_whole() -> None:
+    def both(*counts: int) -> float | None:
+        groups = {
+            name: Corrupted(
+                label=name,
+                stand_in=False,
+                imagenet=False,
+                scores={f"c{n}": dict.fromkeys(range(1, 6), scores(error)) for n in range(count)},
+            )
+            for name, count, error in zip((C, C_BAR), counts, (0.1, 0.2), strict=True)
+        }
+        return METRICS["c_and_c_bar_error"].value(dataclasses.replace(invent(), corruptions=groups))
+
+    assert both(15, 10) == pytest.approx(0.14)
+    assert both(14, 10) is None
+    assert both(15, 9) is None
 
 
 def test_the_limit_is_in_the_title_and_what_is_missing_below() -> None:

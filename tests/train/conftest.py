@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from small import bake
+from threads import one_thread  # noqa: F401 - a fixture that every test of this folder uses
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
@@ -13,15 +14,6 @@ from mixbake.train.asked import Asked, settle  # noqa: E402 - torch must be ther
 from mixbake.train.run import Trained, train  # noqa: E402 - torch must be there
 
 SIDE, IMAGES, WORTH = 16, 40, 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums over threads may be added up in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -267,19 +267,46 @@ def test_tensors_that_are_no_images_are_refused_with_advice(make: Make) -> None:
         ({"severity": 11}, "severity 11 is out of range"),
         ({"no_such": 1}, "has no parameter no_such"),
         ({"views": "all"}, "choose mix or jsd"),
+        ({"severity": "8"}, "severity is '8': give a value of the kind of 8"),
+        ({"severity": None}, "severity is None"),
+        ({"severity": True}, "severity is True"),
+        ({"severity": [8]}, "severity is"),
+        ({"beta": "x"}, "beta is 'x'"),
+        ({"layers": 3}, "layers is 3"),
+        ({"layers": ["1"]}, "layers is"),
+        ({"op_set": {}}, "op_set is"),
+        ({"picture_flips": 1}, "picture_flips is 1"),
+        ({"no_such": {}}, "has no parameter no_such"),
+        ({"preset": 3}, "preset is 3"),
         ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"size": 7}, "8 to 2048"),
         ({"mixing_set": None}, "give mixing_set, a folder"),
         ({"mixing_set": "no/such/folder"}, "mixing_set 'no/such/folder' is no folder"),
         ({"mixing_set": []}, "mixing_set is empty"),
         ({"mixing_set": 5}, "mixing_set is a int"),
         ({"mixing_set": [np.zeros((4, 4), np.uint8)]}, "give H×W×3"),
+        ({"mixing_set": [np.zeros((0, 4, 3), np.uint8)]}, "4×0 pixels holds nothing"),
+        ({"mixing_set": [Image.new("RGB", (0, 4))]}, "0×4 pixels holds nothing"),
     ],
     ids=str,
 )
 def test_wrong_arguments_are_refused_at_once(options: dict[str, Any], message: str, make: Make) -> None:
     with pytest.raises(UsageError, match=message):
         make("layermix", **options)
+
+
+@pytest.mark.parametrize("options", [{"severity": "8"}, {"op_set": {}}, {"no_such": {}}, {"preset": 3}], ids=str)
+def test_functions_refuse_them_too(options: dict[str, Any], images: Bytes) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        transforms.layermix(images[0], images[1], 0, **options)
+
+
+def test_numbers_of_numpy_and_the_largest_seed_are_good(make: Make, images: Bytes) -> None:
+    assert np.array_equal(make("layermix", severity=np.int64(8))(images, rng=1), make("layermix")(images, rng=1))
+    assert make("layermix", seed=2**63 - 1)(images[0]).shape == images[0].shape
 
 
 def test_only_recipes_that_mix_with_pictures_want_some(picture_folder: Path, images: Bytes) -> None:
@@ -327,6 +354,8 @@ def test_functions_are_classes_for_one_picture(family: str, make: Make, images: 
             function(images[0], None)
         with pytest.raises(UsageError, match="no picture"):
             function(images[0], "picture.png")
+        with pytest.raises(UsageError, match="4×0 pixels holds nothing"):
+            function(images[0], np.zeros((0, 4, 3), np.uint8), 0)
 
 
 def test_it_says_what_it_is(make: Make, picture_folder: Path) -> None:
