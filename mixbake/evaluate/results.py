@@ -352,4 +352,7 @@ def lines(results: Results) -> list[str]:
             text = f"{value:.3f}" if name == "mt5d" else f"{100 * value:.1f} %"
             variant = METRICS[name].variant(results)
             found.append(f"{METRICS[name].title:<18} {text:>8}{f'  ({variant})' if variant else ''}")
+    for name, one in results.anomalies.items():
+        what = "drawn here" if one.drawn else "given"
+        found.append(f"  {name}, {what}: AUROC {100 * one.auroc:.1f} %, AUPR {100 * one.aupr:.1f} %")
     return found + [f"missing: {line}" for line in results.missing]
