@@ -20,8 +20,9 @@ from mixbake.audit.alike import blank_headers, find_odd, find_odd_texts
 from mixbake.audit.promises import Images
 from mixbake.audit.schema import read_strictly, violations
 from mixbake.core import programs, render
+from mixbake.core.checks import check_steps
 from mixbake.core.members import Labels, Members, member_length, write_members
-from mixbake.core.own import RANGES
+from mixbake.core.own import MOST_LEVEL
 from mixbake.core.programs import Programs, used_by
 from mixbake.core.variant import CROP_CODES, SCHEMA_VERSION, Variant, from_json, schema
 from mixbake.errors import Damage, UsageError
@@ -214,9 +215,9 @@ def _stated_program(drawn: Variant, text: bytes, recipe: Unread, size: int) -> V
         reads = any(1 in step.src for step in said.steps)
         stated = replace(drawn, picture=drawn.picture if reads else None, **told)
         row = programs.from_variants([stated], own=recipe.own_steps)
-        render.check_steps(row, size)
+        check_steps(row, size)
         good = len(row.own) == len(recipe.own_steps) and len(said.ops) == len(said.levels)
-        good &= bool(np.abs(row.levels).max() <= RANGES["micro"][1])
+        good &= bool(np.abs(row.levels).max() <= MOST_LEVEL)
         if good and recipe.most.holds(used_by(said)):
             return stated
     except _NO_PROGRAM:

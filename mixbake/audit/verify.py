@@ -29,7 +29,7 @@ from mixbake.data.listing import sha256_of
 from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import Damage, PlanDiffers, StorageError, UsageError
 from mixbake.recipes.presets import NamedRecipe
-from mixbake.recipes.recorded import given_again
+from mixbake.recipes.recorded import given_again, is_own
 from mixbake.storage.lock import NAME as LOCK_NAME
 from mixbake.storage.opened import Bake
 from mixbake.storage.plan import mixing_path, source_digest
@@ -70,8 +70,8 @@ class Checks:
 def verify(out: Path, checks: Checks, *, progress: Progress = lambda _what, _done, _total: None) -> Verified:
     """Look into the bake in folder `out`. Damage is returned, not raised.
 
-    Raises UsageError when there is no finished bake, PlanDiffers when a replay needs a source that is not there,
-    StorageError when a file cannot be read.
+    Raises UsageError when there is no finished bake, or a replay needs code that is not named; PlanDiffers when a
+    replay needs a source that is not there, or other code is named; StorageError when a file cannot be read.
     """
     faults = Faults()
     promises = read_promises(out, faults)
@@ -113,10 +113,18 @@ def damaged_files(out: Path, *, progress: Progress = lambda _what, _done, _total
 
 
 def _given_recipe(promises: Promises, checks: Checks) -> NamedRecipe | None:
-    """A recipe of one's own, where its code is given. Raises as `recipes.recorded.given_again`."""
-    if promises.plan is None or checks.recipe is None:
+    """A recipe of one's own, where its code is given; a replay needs it. Damage is noted.
+
+    Raises as `recipes.recorded.given_again`.
+    """
+    plan = promises.plan
+    if plan is None or (checks.recipe is None and not (checks.replay and is_own(plan.recipe))):
         return None
-    return given_again(promises.plan.recipe, checks.recipe, size=promises.plan.size)
+    try:
+        return given_again(plan.recipe, checks.recipe, size=plan.size)
+    except Damage as error:
+        promises.faults.add("manifest.json", error)
+        return None
 
 
 def look(
@@ -236,12 +244,14 @@ def _compare_source(promises: Promises, spec: str, differing: list[str], progres
 
 def _replay(promises: Promises, checks: Checks, differing: list[str], progress: Progress) -> int:
     """Render some variants again, always the same ones of a bake; returns how many."""
+    name, done = "bake.json", 0
     try:
         bake = Bake.open(LocalShelf(promises.out))
+        name = "manifest.json"
+        replayer = Replayer(bake, promises.out, source=checks.source, recipe=checks.recipe)
     except Damage as error:
-        promises.faults.add("bake.json", error)
+        promises.faults.add(name, error)
         return 0
-    replayer, done = Replayer(bake, promises.out, source=checks.source, recipe=checks.recipe), 0
     chosen = _chosen(bake, checks.replay)
     for done, (view, number, position) in enumerate(chosen, 1):
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbake.core.ops import OWN
 from mixbake.core.programs import Most, Programs
 
 UNIT = 512
@@ -20,7 +21,10 @@ PATH_LIMIT = 4096
 # Upper bounds of what the writer emits: names of at most 20 letters, arguments of at most 12 characters and a comma.
 # A weighted step's name and weights are so short that the registers they weigh fit in what is left.
 # A box has four whole numbers below 10,000.
-_FRAME, _STEP, _ARGUMENT, _OP, _BLEND, _BOX = 350, 46, 13, 38, 13, 20
+_FRAME, _ARGUMENT, _BOX = 350, 13, 20
+_STEP, _OP, _BLEND = 46, 38, 13
+# With steps of one's own, any name may have 20 letters, and a level be as long as -4294967294.999999.
+_OWN_STEP, _OWN_OP, _OWN_BLEND = 54, 42, 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +51,13 @@ class Members:
 def member_length(most: Most, *, classes: Iterable[str], paths: Iterable[str], recipe: str) -> tuple[int, bool]:
     """Bytes of every JSON member of a plan, a multiple of 512, and whether paths are in it.
 
-    most: of the recipe.
+    most: of the recipe. recipe: its name, which tells whether it is one's own.
     """
-    frame = _FRAME + len(recipe) + most.steps * _STEP + most.arguments * _ARGUMENT
-    frame += most.ops * _OP + most.blends * _BLEND + most.boxes * _BOX
-    frame -= most.either * min(_OP, _BLEND + _BOX)
+    own = recipe.startswith(OWN)
+    step, op, blend = (_OWN_STEP, _OWN_OP, _OWN_BLEND) if own else (_STEP, _OP, _BLEND)
+    frame = _FRAME + len(recipe) + most.steps * step + most.arguments * _ARGUMENT
+    frame += most.ops * op + most.blends * blend + most.boxes * _BOX
+    frame -= most.either * min(op, blend + _BOX)
     frame += max((len(json.dumps(name)) for name in classes), default=0)
     whole = frame + max((len(json.dumps(path)) for path in paths), default=0)
     with_path = whole <= PATH_LIMIT

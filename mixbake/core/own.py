@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixbake.core.kernels import codes
 from mixbake.core.ops import OWN_NAME, STEP_NAMES, STEPS, Unit
-from mixbake.core.variant import Number, Step, Variant
+from mixbake.core.variant import MICRO, Number, Step, Variant
 from mixbake.errors import UsageError
 
 OWN_CODE = max(STEP_NAMES) + 1
@@ -24,6 +24,8 @@ RANGES: dict[Unit, tuple[int, int]] = {
     "micro": (-2_000_000_000, 2_000_000_000),
 }
 """Least and greatest argument of such a step, in its unit: JSON members are long enough for these."""
+MOST_LEVEL = RANGES["int"][1] * MICRO
+"""Greatest level, in 1e-6: that of an operation whose first argument is whole."""
 
 Apply = Callable[[Sequence[NDArray[np.uint8]], Sequence[Number], str], NDArray[np.uint8]]
 """(registers uint8 S×S×3, arguments, key of the variant) -> uint8 S×S×3, checked."""

@@ -1,7 +1,7 @@
 """The interpreter: (variant, image, picture) -> pixels. One at a time, or a block of small images at once.
 
-Both ways run the same compiled function, so they give the same bytes. Kernels check nothing; this module
-checks every shape, box and register before it calls one. A program with steps that are not mixbake's is run step by
+Both ways run the same compiled function, so they give the same bytes. Kernels check nothing; every shape, box and
+register is checked (`core.checks`) before one is called. A program with steps that are not mixbake's is run step by
 step, through the same registers. Rule: no randomness, no state but scratch memory.
 """
 
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core import programs
-from mixbake.core.kernels import codes, program
+from mixbake.core.checks import check_arguments, check_crops, check_image, check_rows
+from mixbake.core.kernels import program
 from mixbake.core.kernels.resize import work_words
-from mixbake.core.ops import STEP_NAMES, STEPS
-from mixbake.core.own import OWN_CODE, RANGES, OwnStep
+from mixbake.core.ops import STEPS
+from mixbake.core.own import OWN_CODE, OwnStep
 from mixbake.core.programs import Programs, source_count, units_of
 from mixbake.core.variant import Crop, Number, Step, Variant
 from mixbake.errors import UsageError
@@ -227,8 +228,7 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
     programs.write_step(table, 0, 0, Step(do=do, src=(0,) * expected, args=tuple(args)))
     table.sources[0, 0, :expected] = range(expected)
     table.lengths[0] = 1
-    table.pictures[0, 0] = 0
-    check_steps(table, size)
+    check_arguments(table, size)
     canvas = Canvas(size, registers=expected + 1)
     for i, register in enumerate(registers):
         canvas.scratch[0][i] = register.reshape(-1)
@@ -244,7 +244,7 @@ def crop(image: Bytes, window: Crop, size: int, flip: bool = False) -> Bytes:
     """The window of image (uint8 H×W×3) as uint8 size×size×3, mirrored when `flip`."""
     check_image(image)
     row = programs.crop_row(window)[None]
-    _check_crops(row, np.array([image.shape[:2]], np.int32), size)
+    check_crops(row, np.array([image.shape[:2]], np.int32), size)
     canvas = Canvas(size, registers=3)
     canvas.reserve(height=image.shape[0], width=image.shape[1])
     out = np.empty((size, size, 3), np.uint8)
@@ -263,132 +263,6 @@ def fitted(image: Bytes, *, crop_kind: str, size: int) -> Bytes:
     side = min(height, width)
     square = Crop(kind="fit", left=(width - side) // 2, top=(height - side) // 2, width=side, height=side)
     return crop(image, square, size)
-
-
-def check_image(image: Bytes) -> None:
-    """Raise UsageError unless image is contiguous uint8 H×W×3 with H, W >= 1."""
-    good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-    if not good or not image.flags.c_contiguous:
-        raise UsageError(f"an image must be contiguous uint8 H×W×3, not {image.dtype} {image.shape}")
-
-
-def check_rows(table: Programs, shapes: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
-    """Raise UsageError unless every window and step stays inside its image, picture and registers.
-
-    shapes: int32[n, 2], height and width of each row's image.
-    """
-    _check_crops(table.crops, shapes, size)
-    _check_pictures(table.pictures, pictures, size)
-    check_steps(table, size)
-
-
-def _refuse(bad: Any, what: str, values: NDArray[Any]) -> None:
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise UsageError(f"{what}: {values[first].tolist()}")
-
-
-def _check_crops(crops: NDArray[np.int32], shapes: NDArray[np.int32], size: int) -> None:
-    kind, left, top, wide, high = crops.T.astype(np.int64)
-    height, width = shapes.T
-    padded = kind == codes.CROP_PAD
-    _refuse((kind < 0) | (kind > codes.CROP_FIT), "unknown kind of crop (kind, left, top, width, height)", crops)
-    _refuse(padded & ((wide != size) | (high != size)), f"a padded crop must be {size}×{size}", crops)
-    far = (abs(left) > 4 * (size + width)) | (abs(top) > 4 * (size + height))
-    outside = (left < 0) | (top < 0) | (wide < 1) | (high < 1) | (left + wide > width) | (top + high > height)
-    _refuse(np.where(padded, far, outside), "a crop (kind, left, top, width, height) outside its image", crops)
-
-
-def _check_pictures(chosen: NDArray[np.int32], pictures: program.Pictures, size: int) -> None:
-    pixels, offsets, shapes, channels = pictures
-    used = chosen[chosen[:, 0] >= 0].astype(np.int64)
-    if not len(used):
-        return
-    _refuse(used[:, 0] >= len(shapes), f"a picture that is not in the mixing set of {len(shapes)}", used)
-    high, wide = shapes[used[:, 0]].T
-    left, top = used[:, 1], used[:, 2]
-    outside = (left < 0) | (top < 0) | (left + size > wide) | (top + size > high)
-    _refuse(outside, f"a {size}×{size} window outside its mixing picture", used)
-    ends = offsets[used[:, 0]] + high.astype(np.int64) * wide * channels
-    _refuse(ends > len(pixels), "a mixing picture that ends outside its file", used)
-
-
-_SOURCE_COUNTS = np.zeros(max(STEP_NAMES) + 1, np.int64)
-"""Registers that each step kind reads, by code; 0 for one a weight."""
-for _kind in STEPS.values():
-    _SOURCE_COUNTS[_kind.code] = _kind.sources
-
-_RANGES: dict[int, tuple[tuple[int, int], ...]] = {
-    codes.ROTATE: ((-180_000_000, 180_000_000),),
-    codes.SHEAR_X: ((-4_000_000, 4_000_000), (0, 1)),
-    codes.SHEAR_Y: ((-4_000_000, 4_000_000), (0, 1)),
-    codes.TRANSLATE_X: ((-2_000_000_000, 2_000_000_000),),
-    codes.TRANSLATE_Y: ((-2_000_000_000, 2_000_000_000),),
-    codes.POSTERIZE: ((0, 8),),
-    codes.SOLARIZE: ((0, 256),),
-    codes.AUTOCONTRAST: ((0, 49_999_999),),
-    codes.COLOR: ((0, 16_000_000),),
-    codes.CONTRAST: ((0, 16_000_000),),
-    codes.BRIGHTNESS: ((0, 16_000_000),),
-    codes.SHARPNESS: ((0, 16_000_000),),
-    codes.ARITHMETIC: ((-16_000_000, 16_000_000), (-16_000_000, 16_000_000)),
-    codes.GEOMETRIC: ((0, 8_000_000), (-8_000_000, 8_000_000)),
-    codes.PIXEL: ((0, 1_000_000), (0, 2**32 - 1)),
-    codes.ELEMENT: ((0, 1_000_000), (0, 2**32 - 1)),
-    codes.WEIGHTED: ((-16_000_000, 16_000_000),) * codes.MAX_ARGS,
-}
-"""Least and greatest argument of each step kind, in its unit: inside them no kernel overflows."""
-
-
-def limits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What `check_rows` holds steps to, for kernels; the first index is the kind of step.
-
-    int64[kinds]: registers that it reads, 0 for one a weight, -1 for no step. int64[kinds, MAX_ARGS, 2]: least and
-    greatest of each argument.
-    """
-    counts = np.full(len(_SOURCE_COUNTS), -1, np.int64)
-    counts[[kind.code for kind in STEPS.values()]] = [kind.sources for kind in STEPS.values()]
-    ends = np.empty((len(counts), codes.MAX_ARGS, 2), np.int64)
-    ends[:] = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-    for code, ranges in _RANGES.items():
-        ends[code, : len(ranges)] = ranges
-    return counts, ends
-
-
-def check_steps(table: Programs, size: int) -> None:
-    """Raise UsageError unless every step's arguments, box and picture are such that kernels can run it."""
-    active = np.arange(table.do.shape[1]) < table.lengths[:, None]
-    do, args, arities = np.where(active, table.do, 0), table.args, table.arities
-    of_kind = np.append(_SOURCE_COUNTS, [one.sources for one in table.own]).astype(np.int64)
-    kinds = [*STEP_NAMES, *range(OWN_CODE, OWN_CODE + len(table.own))]
-    _refuse((active & ~np.isin(do, kinds)).any(axis=1), "a step of no kind (their numbers)", do)
-    counts = np.where(of_kind[do] > 0, of_kind[do], arities)
-    named = np.arange(codes.MAX_SOURCES) < counts[:, :, None]
-    reads = active & ((table.sources == 1) & named).any(axis=2)
-    _refuse(
-        reads.any(axis=1) & (table.pictures[:, 0] < 0),
-        "a program reads a picture that it does not name",
-        do,
-    )
-    for code in np.unique(do[active]).tolist():
-        here = active & (do == code)
-        values, arity = args[here], arities[here]
-        own = table.own[code - OWN_CODE] if code >= OWN_CODE else None
-        name = own.name if own else STEP_NAMES[code]
-        ranges = tuple(RANGES[unit] for unit in own.args) if own else _RANGES.get(code, ())
-        for k, (low, high) in enumerate(ranges):
-            bad = (k < arity) & ((values[:, k] < low) | (values[:, k] > high))
-            _refuse(bad, f"argument {k} of step {name} is outside {low}..{high} (units of 1e-6, or whole)", values)
-        if codes.ARITHMETIC <= code < codes.WEIGHTED:
-            _check_boxes(values[arity == 6][:, 2:6], size)
-
-
-def _check_boxes(boxes: NDArray[np.int64], size: int) -> None:
-    # One by one before the sums: a sum of huge numbers would wrap around.
-    _refuse(((boxes < 0) | (boxes > size)).any(axis=1), f"a blend's box outside its {size}×{size} register", boxes)
-    left, top, width, height = boxes.T
-    outside = (width < 1) | (height < 1) | (left + width > size) | (top + height > size)
-    _refuse(outside, f"a blend's box outside its {size}×{size} register", boxes)
 
 
 def _common_size(registers: Sequence[Bytes]) -> int:

@@ -119,11 +119,13 @@ def open_subject(
 
 
 def _own_steps(recipes: Sequence[Recipe]) -> tuple[OwnStep, ...]:
-    steps = [step for recipe in recipes if isinstance(recipe, Extended) for step in recipe.own_steps]
-    names = [step.name for step in steps]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"more than one recipe brings {', '.join(sorted(twice))}: draw a gallery of each")
-    return tuple(steps)
+    """Each once; recipes of one file bring the same. Raises UsageError for different ones under one name."""
+    found: dict[str, OwnStep] = {}
+    for step in (step for recipe in recipes if isinstance(recipe, Extended) for step in recipe.own_steps):
+        known = found.setdefault(step.name, step)
+        if (known, known.apply) != (step, step.apply):
+            raise UsageError(f"recipes of different files bring {step.name}: draw a gallery of each")
+    return tuple(found.values())
 
 
 def _read_image(image: str, size: int) -> Bytes:

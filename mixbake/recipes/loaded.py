@@ -8,26 +8,27 @@ refuses code that is not the same to the byte.
 
 import difflib
 import hashlib
+import math
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbake.core.checks import check_programs
 from mixbake.core.ops import OPS, OWN, OWN_NAME, STEPS
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
-from mixbake.core.render import check_steps
 from mixbake.core.variant import Number
-from mixbake.errors import MixbakeError, PlanDiffers, RecipeFailed, UsageError
+from mixbake.errors import PlanDiffers, RecipeFailed, UsageError
+from mixbake.recipes.foreign import ADVICE, Code, called, run_file
 from mixbake.recipes.laws import Laws
 from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
 
@@ -43,24 +44,8 @@ _TAKEN = ("name", "family", "own")
 """Fields that the manifest has already."""
 FLAGS = ("uses_pictures", "gray_pictures", "mirrored_pictures", "symmetric")
 _PLAIN = (int, float, str, bool)
-_ADVICE = "mend that, then run the same command again"
 
 Bytes = NDArray[np.uint8]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
-    """Where a recipe is from. spec: as the user gave it; file: of the code; sha256 (hex): of its bytes.
-
-    name: of the recipe in it. distribution: name and version, of an offered recipe; else "".
-    """
-
-    spec: str
-    file: str
-    sha256: str
-    name: str
-    distribution: str
 
 
 def within_limits(most: Any) -> bool:
@@ -71,44 +56,6 @@ def within_limits(most: Any) -> bool:
     # The other bounds are for programs that state more of their form than one's own can.
     known = all(type(value) is int and 1 <= value <= limit for value, limit in pairs)
     return known and most == Most(**{name: getattr(most, name) for name in STATED})
-
-
-# ── code that is not ours ─────────────────────────────────────────────────────────────────────────
-
-
-def called(code: Code, what: str, call: Callable[[], T]) -> T:
-    """What a call of somebody's own code returns. Raises RecipeFailed with its file and line for what that raises."""
-    try:
-        return call()
-    except RecipeFailed:
-        raise
-    except (Exception, SystemExit) as error:
-        raise RecipeFailed(_told(code, what, error)) from error
-
-
-def _told(code: Code, what: str, error: BaseException) -> str:
-    kind = "" if isinstance(error, MixbakeError) else type(error).__name__
-    said = ": ".join(part for part in (kind, str(error)) if part)
-    if isinstance(error, SyntaxError):
-        return f"{code.file}, line {error.lineno}: {error.msg} ({what}): {_ADVICE}"
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == code.file]
-    place = f"{code.file}, line {own[-1].lineno}, in {own[-1].name}" if own else code.file
-    return f"{place}: {said} ({what}): {_ADVICE}"
-
-
-def run_file(code: Code, data: bytes, module: str) -> ModuleType:
-    """Execute a file's bytes as a module of that name; nothing is written beside it. Raises RecipeFailed."""
-    made = ModuleType(module)
-    made.__file__ = code.file
-    # Dataclasses, pickles and string annotations look for their module there.
-    sys.modules[module] = made
-    try:
-        # The file was named by the user, for this.
-        called(code, "loading it", lambda: exec(compile(data, code.file, "exec"), made.__dict__))  # noqa: S102 - see above
-    except RecipeFailed:
-        del sys.modules[module]
-        raise
-    return made
 
 
 @cache
@@ -213,6 +160,8 @@ def _value(code: Code, found: Any) -> Any:
                 f"{where}: field {field.name} = {default!r:.40}: a parameter is a number, text, truth or a tuple of "
                 f"such, and not called {', '.join(_TAKEN)}"
             )
+        if not all(map(_is_finite, parts)):
+            raise UsageError(f"{where}: field {field.name} = {default!r:.40}: a number must be finite, to be recorded")
     return value
 
 
@@ -234,20 +183,22 @@ class _Applied:
         shape = registers[0].shape
         if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.shape != shape:
             given = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-            raise RecipeFailed(f"{self.code.file}: {what} gave {given}, not uint8 {shape}: {_ADVICE}")
+            raise RecipeFailed(f"{self.code.file}: {what} gave {given}, not uint8 {shape}: {ADVICE}")
         return found
 
 
 def _own_steps(code: Code, module: ModuleType) -> dict[OwnStep, int]:
     """Operations, then blends, with their versions."""
     found: dict[OwnStep, int] = {}
+    # Recipes of one file bring the same steps.
+    file = replace(code, spec="", name="")
     for table, kind, sources in (("OPS", Op, 1), ("BLENDS", Blend, 2)):
         entries = module.__dict__.get(table, {})
         if not isinstance(entries, Mapping):
             raise UsageError(f"{table} in {code.file} is no table: write {table} = {{'name': {kind.__name__}(...)}}")
         for name, entry in entries.items():
             _check_step(f"{table}[{name!r}] in {code.file}", name, entry, kind)
-            applied = _Applied(code=code, name=name, function=entry.apply)
+            applied = _Applied(code=file, name=name, function=entry.apply)
             step = OwnStep(name=OWN + name, sources=sources, args=tuple(entry.args), apply=applied)
             found[step] = entry.version
     names = [one.name for one in found]
@@ -369,25 +320,34 @@ class OwnRecipe:
 
     def fill(self, table: Programs, *, key: NDArray[np.uint64], size: int) -> None:
         """Write every row's program: see `mixbake.recipes.recipe.Recipe`."""
-        if not callable(getattr(self.drawing, "draw", None)):
+        if callable(getattr(self.drawing, "draw", None)):
+            self._draw(table, key, size)
+        else:
             called(self.code, "fill", lambda: self.drawing.fill(table, key=key, size=size))
-            return
+        called(self.code, f"programs of {self.code.name}", partial(check_programs, table, self.most, size))
+
+    def _draw(self, table: Programs, key: NDArray[np.uint64], size: int) -> None:
         numbered = {one.name.removeprefix(OWN): (i, one) for i, one in enumerate(self.own_steps)}
         for row, place in enumerate(zip(table.images.tolist(), table.numbers.tolist(), strict=True)):
             program, rng = Program(size, numbered), Chance(key, *place)
             what = f"draw of variant {place[0]:08d}-{place[1]:04d}"
             called(self.code, what, partial(self._write, program, rng, table, row))
-        called(self.code, f"programs of {self.code.name}", partial(check_steps, table, size))
 
     def _write(self, program: Program, rng: Chance, table: Programs, row: int) -> None:
         returned = self.drawing.draw(rng, program)
         program.write(table, row, self.most, pictures=self.uses_pictures, returned=returned)
 
 
+def _is_finite(value: Any) -> bool:
+    return type(value) is not float or math.isfinite(value)
+
+
 def _like(name: str, value: Any, default: Any) -> Any:
     """A value of the kind of its default; a whole number does for a decimal. Raises UsageError for any other."""
     if isinstance(value, tuple) and isinstance(default, tuple) and value:
         return tuple(_like(name, one, default[0]) for one in value)
+    if not _is_finite(value):
+        raise UsageError(f"{name} {value!r}: give a number that is finite")
     # Flags of the command line give 3.0 where 3 is meant.
     exact = int(value) if type(value) is float and type(default) is int and value.is_integer() else value
     if type(exact) is type(default) or (type(default) is float and type(exact) is int):

@@ -142,8 +142,9 @@ class Program:
             arguments = (*arguments, CENTRE)
         step, code, units = self._kind(name, 1, len(arguments))
         written = self._append(step, [x], arguments, units)
+        level = self._steps[-1][2][0] if arguments else 0
         self._ops.append(code)
-        self._levels.append(_micro(arguments[0]) if arguments else 0)
+        self._levels.append(level * MICRO if units[:1] == ("int",) else level)
         return written
 
     def blend(
@@ -187,7 +188,7 @@ class Program:
         written = len(self._steps) + 2
         if odd := [x for x in sources if not 0 <= index(x) < written]:
             raise ValueError(f"register {odd[0]} is not written yet: there are 0 to {written - 1}")
-        values = [index(a) if unit == "int" else _micro(a) for a, unit in zip(arguments, units, strict=True)]
+        values = [_whole(a) if unit == "int" else _micro(a) for a, unit in zip(arguments, units, strict=True)]
         self._steps.append((code, sources, values))
         return written
 
@@ -223,6 +224,13 @@ class Program:
         table.ops[row, : used.ops], table.levels[row, : used.ops] = self._ops, self._levels
         table.blends[row, : used.blends] = self._blends
         table.op_counts[row], table.blend_counts[row] = used.ops, used.blends
+
+
+def _whole(value: Any) -> int:
+    """A whole number, exactly. Raises TypeError for a decimal."""
+    if abs(exact := index(value)) >= 1 << 32:
+        raise ValueError(f"{value} is no argument: whole numbers are below 2^32")
+    return exact
 
 
 def _micro(value: Number) -> int:

@@ -5,17 +5,17 @@ and that must be what was baked with, to the byte.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixbake.core.own import OwnStep
+from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.errors import Damage, PlanDiffers, UsageError
-from mixbake.recipes.loaded import FLAGS, STORED_NAME, load, within_limits
+from mixbake.recipes.loaded import FLAGS, STORED_NAME, OwnRecipe, load, within_limits
 from mixbake.recipes.presets import OWN_FIELDS, RECIPES, NamedRecipe, resolve
 
 _FIELDS = {"sha256", "distribution", "ops", "blends", "most", *FLAGS}
@@ -78,21 +78,51 @@ def given_again(stored: Mapping[str, Any], spec: str | None, *, size: int) -> Na
     named = NamedRecipe(name=loaded.stored_name, recipe=loaded)
     if named.name != name:
         raise PlanDiffers(f"--recipe {spec} is {named.name}, and the bake was made by {name}")
-    if loaded.record != stored["own"]:
-        before, now = stored["own"]["sha256"], loaded.code.sha256
-        raise PlanDiffers(
-            f"{loaded.code.file} is not the code that the bake was made by (sha256 {now[:12]}, was {before[:12]}): "
-            "restore it to replay or extend this bake"
-        )
-    named = NamedRecipe(name=name, recipe=loaded.with_parameters(_parameters(stored)))
-    if dict(stored) | _parameters(stored) != named.parameters():
+    # Other code is told before its parameters, which may be others; these come before what may follow from them.
+    _require_code(loaded, stored["own"], ("sha256",))
+    values = _parameters(stored)
+    if set(values) != set(loaded.parameters()):
+        raise Damage(f"the parameters of its recipe {name} are not those that its code has")
+    try:
+        loaded = loaded.with_parameters(values)
+    except UsageError as error:
+        raise Damage(f"the parameters of its recipe {name} cannot be ({error})") from error
+    _require_code(loaded, stored["own"], tuple(loaded.record))
+    named = NamedRecipe(name=name, recipe=loaded)
+    if dict(stored) | values != named.parameters():
         raise Damage(f"the parameters of its recipe {name} are not those that its code has")
     return named
+
+
+def _require_code(loaded: OwnRecipe, before: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Raise PlanDiffers, naming what differs, unless the code is what a plan records of it."""
+    now = loaded.record
+    odd = [
+        f"{field} {_short(now[field])}, was {_short(before[field])}" for field in fields if now[field] != before[field]
+    ]
+    if odd:
+        raise PlanDiffers(
+            f"{loaded.code.file} is not the code that the bake was made by ({'; '.join(odd)}): restore it to replay "
+            "or extend this bake"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else f"{value!r:.80}"
 
 
 def _parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: value for name, value in stored.items() if name not in OWN_FIELDS}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _can_be_recorded(told: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether a plan can say this of steps of one's own."""
+    if len(set(names)) < len(names) or len(names) > MOST_OWN:
+        return False
+    kept = all(set(one) == {"version", "args"} and type(one["args"]) is list for one in told)
+    return kept and all(type(one["version"]) is int and one["version"] >= 1 for one in told)
 
 
 def _unread(stored: Mapping[str, Any]) -> NamedRecipe:
@@ -101,7 +131,9 @@ def _unread(stored: Mapping[str, Any]) -> NamedRecipe:
     try:
         if set(own) != _FIELDS or not STORED_NAME.fullmatch(stored["name"]) or type(stored["family"]) is not str:
             raise ValueError("its fields")  # noqa: TRY301 - told below, as what the constructors raise
-        if not all(type(own[flag]) is bool for flag in FLAGS) or not re.fullmatch("[0-9a-f]{64}", own["sha256"]):
+        flags = {flag: own[flag] for flag in FLAGS}
+        good = all(type(flag) is bool for flag in flags.values()) and type(own["distribution"]) in (str, type(None))
+        if not good or not re.fullmatch("[0-9a-f]{64}", own["sha256"]):
             raise ValueError("its facts")  # noqa: TRY301 - as above
         most = Most(**own["most"])
         if not within_limits(most):
@@ -111,8 +143,9 @@ def _unread(stored: Mapping[str, Any]) -> NamedRecipe:
             for table, sources in (("ops", 1), ("blends", 2))
             for name, told in own[table].items()
         ]
+        if not _can_be_recorded([*own["ops"].values(), *own["blends"].values()], [one.name for one in steps]):
+            raise ValueError("its steps")  # noqa: TRY301 - as above
     except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Damage(f"what the plan says of its recipe of one's own cannot be ({error})") from error
-    flags = {flag: own[flag] for flag in FLAGS}
     recipe = Unread(family=stored["family"], most=most, own_steps=tuple(steps), **flags)
     return NamedRecipe(name=stored["name"], recipe=recipe)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core import programs, rng
+from mixbake.core.checks import limits
 from mixbake.core.kernels import bounds, program
 from mixbake.core.programs import Programs
-from mixbake.core.render import Canvas, frozen, limits, render_stack
+from mixbake.core.render import Canvas, frozen, render_stack
 from mixbake.core.variant import CROP_CODES
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.recipes.recipe import Extended, draw_mix
@@ -24,7 +25,7 @@ Bytes = NDArray[np.uint8]
 Word = int | NDArray[np.int64]
 """What names a draw: 0 to 2^63 - 1, one an image."""
 
-_COUNTS, _ENDS = limits()
+_LIMITS = limits()
 _UNIFORM = np.zeros((0, 2), np.int64)
 """Mixing sets without weights: any picture is as likely as any other."""
 
@@ -81,7 +82,7 @@ class Mixer:
         table.images[:] = words
         self._draw(table, desk.groups, pictures)
         columns, rows = table.columns, self._rows
-        if not bounds.all_fit(columns, size, size, pictures, size, _COUNTS, _ENDS):
+        if not bounds.all_fit(columns, size, size, pictures, size, _LIMITS):
             return table, render_stack(table, images, desk.which, pictures, desk.canvas)
         out = np.empty((rows, size * size * 3), np.uint8)
         program.run_stack(columns, 0, frozen(images), desk.which, pictures, size, desk.canvas.scratch, out)

@@ -12,8 +12,24 @@ from formulas import FORMULAS, Image, Values, luma, rounded
 
 from mixbake.core import render
 from mixbake.core.ops import STEPS
-from mixbake.core.variant import Picture, Step, Variant
+from mixbake.core.variant import Crop, Picture, Step, Variant
 from mixbake.recipes.recipe import Lot, Recipe, draw
+
+BARE = Variant(
+    image=0,
+    number=0,
+    view="mix",
+    recipe="plain",
+    layer=None,
+    ops=(),
+    levels=(),
+    blends=(),
+    crop=Crop(kind="pad", left=0, top=0, width=8, height=8),
+    flip=False,
+    picture=None,
+    steps=(),
+)
+"""The crop of an image of 8 by 8, and nothing else."""
 
 
 def drawn(recipe: Recipe, name: str, images: Sequence[Image], pictures: Sequence[Image], count: int) -> list[Variant]:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mixbake.core.checks import check_rows, limits
 from mixbake.core.kernels import bounds, codes, planes
 from mixbake.core.programs import Programs
-from mixbake.core.render import NO_PICTURES, as_pictures, check_rows, frozen, limits
+from mixbake.core.render import NO_PICTURES, as_pictures, frozen
 from mixbake.core.variant import CROP_CODES
 from mixbake.errors import UsageError
 from mixbake.recipes.presets import RECIPES
@@ -15,7 +16,7 @@ from mixbake.recipes.recipe import Lot, draw
 
 SIZE = 32
 PICTURES = as_pictures([np.zeros((36, 40, 3), np.uint8), np.zeros((50, 36, 3), np.uint8)])
-COUNTS, ENDS = limits()
+LIMITS = limits()
 DRAWN = ("layermix-cifar", "pixmix-cifar", "ipmix-imagenet", "augmix-cifar")
 EXTREMES = st.sampled_from([-(2**31), -1, 0, 1, 2, 5, 24, 31, 32, 33, 36, 40, 50, 2**31 - 1])
 
@@ -37,7 +38,7 @@ def drawn(name: str, *, crop: str = "pad", rows: int = 60) -> Programs:
 
 
 def fits(table: Programs, pictures: tuple = PICTURES) -> bool:
-    return bool(bounds.all_fit(table.columns, SIZE, SIZE, pictures, SIZE, COUNTS, ENDS))
+    return bool(bounds.all_fit(table.columns, SIZE, SIZE, pictures, SIZE, LIMITS))
 
 
 def refused(table: Programs) -> bool:
@@ -59,12 +60,12 @@ def test_what_recipes_draw_passes(name: str, crop: str) -> None:
 def test_it_is_never_more_lenient(data: st.DataObject, recipe: str, crop: str) -> None:
     """One number of a good program is replaced; what the quick check then passes, the other passes too."""
     table = drawn(recipe, crop=crop, rows=4)
-    name = data.draw(st.sampled_from(["crops", "pictures", "do", "sources", "args"]))
+    name = data.draw(st.sampled_from(["crops", "pictures", "lengths", "do", "sources", "args", "arities"]))
     column = getattr(table, name)
     row = data.draw(st.integers(0, 3))
-    places = column.shape[1] if name in ("crops", "pictures") else int(table.lengths[row])
-    assume(places)
-    cell = (row, *(data.draw(st.integers(0, n - 1)) for n in (places, *column.shape[2:])))
+    places = column.shape[1:2] if name in ("crops", "pictures", "lengths") else (int(table.lengths[row]),)
+    assume(all(places))
+    cell = (row, *(data.draw(st.integers(0, n - 1)) for n in (*places, *column.shape[2:])))
     info = np.iinfo(column.dtype)
     value = data.draw(st.one_of(EXTREMES, st.integers(info.min, info.max)))
     column[cell] = min(max(value, info.min), info.max)
@@ -87,8 +88,11 @@ def test_it_is_never_more_lenient(data: st.DataObject, recipe: str, crop: str) -
         ("do", 0, 99),
         ("do", 0, -1),
         ("arities", 0, 9),
+        ("arities", 0, -1),
+        ("arities", 0, 5),
         ("sources", (0, 0), 2),
         ("sources", (0, 0), -1),
+        ("sources", (0, 0), 127),
     ],
 )
 def test_each_thing_that_kernels_trust_is_looked_at(column: str, place: object, value: int) -> None:
@@ -97,6 +101,7 @@ def test_each_thing_that_kernels_trust_is_looked_at(column: str, place: object, 
     at = (row, *(place if isinstance(place, tuple) else (place,)))
     getattr(table, column)[at] = value
     assert not fits(table)
+    assert refused(table)
 
 
 def test_arguments_and_boxes_are_looked_at() -> None:
@@ -105,6 +110,15 @@ def test_arguments_and_boxes_are_looked_at() -> None:
         row, step = map(int, np.argwhere((table.do == codes.ARITHMETIC) & (table.arities == 6))[0])
         table.args[row, step, column] = value
         assert not fits(table), column
+
+
+@pytest.mark.parametrize("arity", range(-1, 10))
+def test_a_blend_has_two_arguments_or_a_box_besides(arity: int) -> None:
+    """With any other count a kernel would take what nobody has looked at for a box."""
+    table = drawn("ipmix-cifar")
+    row, step = map(int, np.argwhere((table.do == codes.ARITHMETIC) & (table.arities == 6))[0])
+    table.arities[row, step] = arity
+    assert (fits(table), refused(table)) == (arity in (2, 6), arity not in (2, 6))
 
 
 def test_a_picture_that_is_read_must_be_there() -> None:

@@ -1,5 +1,7 @@
 """One-register steps: each agrees with its float64 formula, and with Pillow where Pillow defines the same thing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from formulas import FORMULAS, KINDS, POSITIONS, Image, differences, rounded, sample, sampled
@@ -7,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageEnhance, ImageOps
+from plain_programs import BARE
 
 from mixbake.core.render import apply, render
-from mixbake.core.variant import Crop, Step, Variant
+from mixbake.core.variant import Step
 from mixbake.errors import UsageError
 
 # Allowed over any image: the largest difference from the rounded formula in 8-bit steps, and the mean excess over
@@ -351,21 +354,7 @@ def test_what_a_kernel_cannot_do_is_refused(case: str) -> None:
 
 
 def rendered(*steps: Step) -> Image:
-    variant = Variant(
-        image=0,
-        number=0,
-        view="mix",
-        recipe="plain",
-        layer=None,
-        ops=(),
-        levels=(),
-        blends=(),
-        crop=Crop(kind="pad", left=0, top=0, width=8, height=8),
-        flip=False,
-        picture=None,
-        steps=steps,
-    )
-    return render(variant, IMAGE, size=8)
+    return render(replace(BARE, steps=steps), IMAGE, size=8)
 
 
 INVERT = Step(do="invert", src=(0,))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from formulas import sample
+from plain_programs import BARE
 
 from mixbake.core import programs, render
 from mixbake.core.jit import cache_root
@@ -17,20 +18,7 @@ from mixbake.errors import UsageError
 
 SIZE = 8
 IMAGE = sample("noise", SIZE, SIZE)
-PLAIN = Variant(
-    image=5,
-    number=3,
-    view="mix",
-    recipe="plain",
-    layer=None,
-    ops=(),
-    levels=(),
-    blends=(),
-    crop=Crop(kind="pad", left=0, top=0, width=SIZE, height=SIZE),
-    flip=False,
-    picture=None,
-    steps=(),
-)
+PLAIN = replace(BARE, image=5, number=3)
 MIXED = replace(
     PLAIN,
     picture=Picture(id=2, left=0, top=0, hflip=False, vflip=False, gray=False),

@@ -295,3 +295,40 @@ def test_the_sheet_of_the_readme_is_what_its_command_gives(mixbake: Callable[...
     height, width = (side // BLOCK * BLOCK for side in new.shape[:2])
     difference = np.abs(new - old)[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
     assert difference.mean(axis=(1, 3, 4)).max() < 8
+
+
+TWO = """
+from dataclasses import dataclass
+from mixbake.recipes.own import Op
+OPS = {"negative": Op(version=1, apply=lambda image: 255 - image, args=())}
+
+@dataclass(frozen=True)
+class Once:
+    def draw(self, rng, program):
+        program.op("negative", program.image)
+
+@dataclass(frozen=True)
+class Twice:
+    def draw(self, rng, program):
+        program.op("negative", program.op("negative", program.image))
+"""
+
+
+def test_recipes_of_one_file_are_shown_together(tmp_path: Path) -> None:
+    for name in ("one.py", "other.py"):
+        (tmp_path / name).write_text(TWO)
+
+    def shown(*recipes: str) -> Path:
+        settings = GallerySettings(recipes=tuple(f"{tmp_path}/{recipe}" for recipe in recipes))
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.html"
+        write_gallery(out, settings, progress=lambda *_: None)
+        return out
+
+    once, twice = (
+        next(card.picture.astype(int) for card in Cards(shown(recipe)).cards)
+        for recipe in ("one.py:Once", "one.py:Twice")
+    )
+    assert np.array_equal(once, 255 - twice)
+    assert len(Cards(shown("one.py:Once", "one.py:Twice")).cards) >= 2
+    with pytest.raises(UsageError, match="recipes of different files bring own:negative"):
+        shown("one.py:Once", "other.py:Once")

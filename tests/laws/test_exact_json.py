@@ -279,6 +279,25 @@ def test_drawn_programs_of_chains_fit_in_their_members(name: str) -> None:
         assert from_json(members.text[row].tobytes()) == table.variant(row)
 
 
+@pytest.mark.parametrize("kind", ["op", "blend", "both"])
+def test_no_program_of_ones_own_outgrows_its_member(kind: str) -> None:
+    """The longest names, levels and arguments, in registers of two digits, within every bound that can be stated."""
+    op, blend, count = "own:a_long_operation", "own:a_longer_mixture", 0 if kind == "blend" else 16
+    ops, blends = 32 if kind == "op" else count, {"op": 0, "blend": 32, "both": 16}[kind]
+    steps = [Step(do=op, src=(30,), args=(-(2**32) + 1,))] * ops + [Step(do=blend, src=(30, 31))] * blends
+    variant = replace(
+        longest_chain(CHAINS["augmix-cifar"], "sharpness", "arithmetic", "own:" + "x" * 64, blends=0),
+        ops=(op,) * ops,
+        levels=(-4294967294.999999,) * ops,
+        blends=(blend,) * blends,
+        steps=tuple(steps),
+    )
+    most = programs.Most(steps=32, ops=max(ops, 1), blends=max(blends, 1), arguments=max(ops, 1))
+    length, _ = member_length(most, classes=["a"], paths=["a"], recipe=variant.recipe)
+    text = spelt(variant, label=999_999, name="a", source="a")
+    assert len(text) <= length, (len(text), length, text)
+
+
 def test_the_longest_programs_are_programs() -> None:
     """Else the law above would hold of nothing: the renderer takes them, on a picture and image of its size."""
     image = np.zeros((48, 48, 3), np.uint8)

@@ -13,7 +13,7 @@ from mixbake.errors import MixbakeError, PlanDiffers, RecipeFailed, UsageError
 from mixbake.recipes.loaded import load
 from mixbake.recipes.own import Chance
 from mixbake.recipes.presets import read_overrides, resolve
-from mixbake.recipes.recipe import draw_one
+from mixbake.recipes.recipe import Lot, draw, draw_one
 
 HEAD = """
 from dataclasses import dataclass
@@ -169,6 +169,30 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, name: st
         load(f"{path}:{name}")
 
 
+@pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "(0.5, -float('inf'))"])
+def test_a_field_is_a_finite_number(tmp_path: Path, value: str) -> None:
+    path = Path(write(tmp_path)[:-5])
+    path.write_text(path.read_text().replace("level: float = 0.5", f"level: object = {value}"))
+    with pytest.raises(UsageError, match="field level = .* must be finite"):
+        load(f"{path}:Mine")
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_field_is_set_to_a_finite_number(tmp_path: Path, value: str) -> None:
+    spec = write(tmp_path)
+    with pytest.raises(UsageError, match=f"level {value}: give a number that is finite"):
+        resolve(spec, size=32, overrides=read_overrides(spec, [f"level={value}"]))
+
+
+def test_an_error_of_syntax_is_told_of_the_file_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_by_mine.py").write_text("x = 1\ny = (\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RecipeFailed, match=r"imported_by_mine\.py, line 2: .* was never closed \(loading it\)"):
+        load(write(tmp_path, before="import imported_by_mine\n"))
+    with pytest.raises(RecipeFailed, match=r"mine\.py, line \d+, in <module>: SyntaxError: "):
+        load(write(tmp_path, before="eval('1 +')\n"))
+
+
 def test_a_file_that_is_not_there_and_a_name_that_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"absent\.py cannot be read"):
         load(f"{tmp_path / 'absent.py'}:Mine")
@@ -189,6 +213,7 @@ def test_a_file_that_is_not_there_and_a_name_that_is_not_known(tmp_path: Path) -
         ("for _ in range(9): program.op('invert', 0)", "has 9 steps, and the recipe's `most` allows 8"),
         ("program.op('invert', 0)\nreturn 0", "the register written last is the result"),
         ("rng.below(0)", "nothing can be drawn"),
+        ("program.op('posterize', 0, 1 << 32)", "whole numbers are below 2"),
     ],
 )
 def test_code_that_fails_is_named_with_its_line(tmp_path: Path, draw: str, message: str) -> None:
@@ -258,6 +283,64 @@ def test_the_compiled_form_is_a_recipe_too(tmp_path: Path, image_folder: Path, p
 
     ours, theirs = stored(tmp_path / "own"), stored(tmp_path / "known")
     assert all((pixels(ours[key]) == pixels(theirs[key])).all() for key in theirs)
+
+
+FILL = """
+from mixbake.core.kernels import codes
+from mixbake.core.ops import OPS as KNOWN
+
+@dataclass(frozen=True)
+class Raw:
+    column: str = ""
+    value: int = 0
+    most: ClassVar[Most] = Most(steps=2, ops=2, blends=2, arguments=2)
+    family: ClassVar[str] = "own:Raw"
+
+    def fill(self, table, *, key, size):
+        table.lengths[:], table.op_counts[:], table.blend_counts[:] = 2, 1, 1
+        table.do[:], table.ops[:, 0] = (codes.INVERT, codes.PIXEL), KNOWN["invert"]
+        table.arities[:, 1], table.sources[:, 1, 1], table.blends[:, 0] = 2, 2, 2
+        if self.column:
+            column = getattr(table, self.column)
+            column[(-1,) + (0,) * (column.ndim - 1)] = self.value
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("sources", (2, 100, -1, 1)),
+        ("lengths", (3, 127, -1)),
+        ("arities", (1, 9, 127, -1)),
+        ("do", (-1, 16, 25, 99)),
+        ("ops", (-1, 100)),
+        ("op_counts", (-1, 3, 127)),
+        ("levels", (2**62, -(2**63))),
+        ("blends", (-1, 4, 100)),
+        ("blend_counts", (-1, 3, 127)),
+        ("pictures", (0,)),
+    ],
+)
+def test_what_a_compiled_fill_wrote_is_looked_at(tmp_path: Path, column: str, values: tuple[int, ...]) -> None:
+    path = tmp_path / "raw.py"
+    path.write_text(HEAD + FILL)
+    raw = load(f"{path}:Raw")
+    lot = Lot(
+        seed=1, view="mix", images=np.arange(3), numbers=np.zeros(3, np.int64), shapes=np.full((3, 2), 16, np.int32),
+        size=16, crop="pad", bake_flip=False, group=1, pictures=np.zeros((0, 2), np.int32),
+    )  # fmt: skip
+    assert draw(raw, lot, name="own:Raw").variant(2).blends == ("pixel",)
+    for value in values:
+        with pytest.raises(RecipeFailed, match=r"raw\.py: .* \(programs of Raw\)"):
+            draw(raw.with_parameters({"column": column, "value": value}), lot, name="own:Raw")
+
+
+def test_a_compiled_fill_keeps_to_its_bound_of_arguments(tmp_path: Path) -> None:
+    """The text of a record is as long as the bound says, and its writer looks at nothing."""
+    path = tmp_path / "raw.py"
+    path.write_text(HEAD + FILL.replace("arguments=2", "arguments=1"))
+    with pytest.raises(RecipeFailed, match="more arguments than the 1 of the recipe's `most`: 2"):
+        drawn(f"{path}:Raw")
 
 
 def test_failures_are_mixbakes_own_errors() -> None:

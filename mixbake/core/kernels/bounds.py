@@ -1,4 +1,4 @@
-"""Whether programs stay inside their image, picture and registers: what `core.render.check_rows` asks, compiled.
+"""Whether programs stay inside their image, picture and registers: what `core.checks.check_rows` asks, compiled.
 
 That one names what is wrong, in tens of microseconds; this one only answers, in less than one, for callers that
 render a single small image a call. Rule: never more lenient than `check_rows`.
@@ -46,9 +46,12 @@ def _box_fits(args: Any, size: int) -> bool:
 
 @inline
 def _step_fits(
-    do: int, sources: Any, args: Any, arity: int, written: int, pictured: bool, size: int, counts: Any, ends: Any
+    do: int, sources: Any, args: Any, arity: int, written: int, pictured: bool, size: int, limits: Any
 ) -> bool:
-    if do < 0 or do >= len(counts) or counts[do] < 0 or arity < 0 or arity > codes.MAX_ARGS:
+    counts, takes, ends = limits
+    if do < 0 or do >= len(counts) or counts[do] < 0:
+        return False
+    if arity < 0 or arity > codes.MAX_ARGS or not takes[do, arity]:
         return False
     for k in range(counts[do] if counts[do] > 0 else arity):
         if sources[k] < 0 or sources[k] >= written or (sources[k] == 1 and not pictured):
@@ -67,10 +70,9 @@ def all_fit(
     width: int,
     pictures: Pictures,
     size: int,
-    counts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    limits: tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]],
 ) -> bool:
-    """Whether every row of a table fits images of height × width; counts, ends: see `core.render.limits`."""
+    """Whether every row of a table fits images of height × width; limits: see `core.checks.limits`."""
     crops, _, chosen, lengths, do, sources, args, arities = columns
     for row in range(len(crops)):
         pictured = chosen[row, 0] >= 0
@@ -81,9 +83,7 @@ def all_fit(
         if lengths[row] < 0 or lengths[row] > do.shape[1]:
             return False
         for i in range(lengths[row]):
-            fits = _step_fits(
-                do[row, i], sources[row, i], args[row, i], arities[row, i], i + 2, pictured, size, counts, ends
-            )
+            fits = _step_fits(do[row, i], sources[row, i], args[row, i], arities[row, i], i + 2, pictured, size, limits)
             if not fits:
                 return False
     return True

@@ -2,7 +2,7 @@
 
 One compiled function runs a program table, be it one variant or a whole block of small images, so both
 give the same bytes by construction. Rule: shapes, boxes and
-register numbers were checked by the caller (`core.render`): nothing here looks again.
+register numbers were checked by the caller (`core.checks`): nothing here looks again.
 """
 
 from typing import Any
