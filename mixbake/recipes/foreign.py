@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mixbake.errors import MixbakeError, RecipeFailed
 
-ADVICE = "mend that, then run the same command again"
+ADVICE = "mend that, and run it again; a bake that was begun goes on with the same file alone: name another OUT then"
 T = TypeVar("T")
 
 

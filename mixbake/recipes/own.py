@@ -176,7 +176,10 @@ class Program:
         i, own = self._own.get(name, (0, None))
         if own is not None and own.sources == sources:
             if arity != len(own.args):
-                raise ValueError(f"{name} takes {len(own.args)} arguments, not {arity}")
+                raise ValueError(
+                    f'{name} takes {len(own.args)} arguments, not {arity}: args=("int", "micro") declares a whole '
+                    "number and a decimal"
+                )
             return OWN_CODE + i, len(known) + i, own.args
         if name not in known or name not in STEPS:
             mine = [one for one, (_, step) in self._own.items() if step.sources == sources]
