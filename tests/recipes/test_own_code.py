@@ -173,7 +173,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, name: st
 def test_a_field_is_a_finite_number(tmp_path: Path, value: str) -> None:
     path = Path(write(tmp_path)[:-5])
     path.write_text(path.read_text().replace("level: float = 0.5", f"level: object = {value}"))
-    with pytest.raises(UsageError, match="field level = .* must be finite"):
+    with pytest.raises(UsageError, match=r"field level = .* must be finite"):
         load(f"{path}:Mine")
 
 
