@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small import bake, edit, sign
 
+import mixbake.audit
 from mixbake.audit import verify
 from mixbake.errors import Damage, PlanDiffers, UsageError
 from mixbake.recipes.recorded import given_again, recorded
@@ -76,16 +77,10 @@ def stored(baked: Path) -> dict[str, Any]:
 
 
 def test_whole_levels_of_any_size_are_exact_and_no_damage(baked: Path) -> None:
-    levels = mixbake_levels(baked)
-    assert set(levels) == {(5000.0, -4294967295.0, 4294967295.0, 3_000_000.0)}
+    levels = mixbake.audit.open(baked).sample(6)["levels"].to_pylist()
+    assert set(map(tuple, levels)) == {(5000.0, -4294967295.0, 4294967295.0, 3_000_000.0)}
     found = verify.verify(baked, verify.Checks(full=True))
     assert found.intact, found.faults[:3]
-
-
-def mixbake_levels(out: Path) -> list[tuple[float, ...]]:
-    import mixbake.audit
-
-    return [tuple(row) for row in mixbake.audit.open(out).sample(6)["levels"].to_pylist()]
 
 
 def test_what_follows_from_parameters_is_the_same_again(baked: Path, code: Path) -> None:
