@@ -28,7 +28,8 @@ LAYERS = {
 def choose(names: Sequence[str], *, size: int) -> tuple[NamedRecipe, ...]:
     """Recipes by name, bare or full, or all presets. Raises UsageError on an unknown name, naming the nearest."""
     found = [resolve(name, size=size, overrides={}) for name in names or RECIPES]
-    return tuple({one.name: one for one in found}.values())
+    # Two recipes of one's own may have one name; a name and its preset are one recipe.
+    return tuple(one for i, one in enumerate(found) if one not in found[:i])
 
 
 def of_recipes(subject: Subject, chosen: Sequence[NamedRecipe]) -> Iterator[Row]:

@@ -253,7 +253,7 @@ class AugMix(RecipeTransform):
 
     family = "augmix"
 
-    def __init__(self, **options: Any) -> None:
-        if options.get("mixing_set") is not None:
+    def __init__(self, mixing_set: MixingSet | None = None, **options: Any) -> None:
+        if mixing_set is not None:
             raise UsageError("AugMix mixes with no pictures: leave mixing_set out")
         super().__init__(**options)
