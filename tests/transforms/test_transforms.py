@@ -291,7 +291,6 @@ def test_tensors_that_are_no_images_are_refused_with_advice(make: Make) -> None:
         ({"mixing_set": [np.zeros((0, 4, 3), np.uint8)]}, "4×0 pixels holds nothing"),
         ({"mixing_set": [Image.new("RGB", (0, 4))]}, "0×4 pixels holds nothing"),
     ],
-    ids=str,
 )
 def test_wrong_arguments_are_refused_at_once(options: dict[str, Any], message: str, make: Make) -> None:
     with pytest.raises(UsageError, match=message):
