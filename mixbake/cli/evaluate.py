@@ -2,71 +2,89 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mixbake.cli.app import AsJson, Seed, app
 from mixbake.errors import UsageError
 
+Networks = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="A run's folder, or a file of weights; with --compare evaluated runs."),
+]
+On = Annotated[str | None, typer.Option("--on", help="Clean test pictures, named as for build.")]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Measure nothing: compare runs that were evaluated with equal settings.")
+]
+Corrupt = Annotated[
+    str | None,
+    typer.Option(
+        "--corrupt", help="Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C; generated: stand-ins, made of --on."
+    ),
+]
+CorruptBar = Annotated[Path | None, typer.Option("--corrupt-bar", help="Folder of CIFAR-10-C-bar or ImageNet-C-bar.")]
+Perturb = Annotated[Path | None, typer.Option("--perturb", help="Folder of CIFAR-10-P or CIFAR-100-P.")]
+Attack = Annotated[
+    str | None, typer.Option("--pgd", help="Attack: exact (as the papers say), published (as their code does).")
+]
+Anomalies = Annotated[
+    list[Path] | None,
+    typer.Option("--anomaly", help="Folder of pictures of no known class; may be given several times."),
+]
+Rendition = Annotated[
+    Path | None, typer.Option("--rendition", help="Folder of ImageNet-R, or of others of some of the classes.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder for the results; RUN/eval/NAME, for --compare none, if not given."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", help="Look at so many pictures of each set only.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Pictures at once.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto (bfloat16 on a GPU, else float32), float32, bfloat16.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Network that the weights are of, if they do not say; see train --list")
+]
+Size = Annotated[int | None, typer.Option("--size", help="With --model: side of its pictures.")]
+Mean = Annotated[
+    tuple[float, float, float] | None, typer.Option("--mean", help="With --model: of each channel, on [0, 1].")
+]
+Std = Annotated[
+    tuple[float, float, float] | None, typer.Option("--std", help="With --model: of each channel, on [0, 1].")
+]
+
 
 @app.command("eval")
 def evaluate(
-    networks: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="A run's folder, or a file of weights; with --compare evaluated runs."),
-    ],
-    on: Annotated[str | None, typer.Option("--on", help="Clean test pictures, named as for build.")] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Measure nothing: compare runs that were evaluated with equal settings.")
-    ] = False,
-    corrupt: Annotated[
-        str | None,
-        typer.Option(
-            "--corrupt", help="Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C; generated: stand-ins, made of --on."
-        ),
-    ] = None,
-    corrupt_bar: Annotated[
-        Path | None, typer.Option("--corrupt-bar", help="Folder of CIFAR-10-C-bar or ImageNet-C-bar.")
-    ] = None,
-    perturb: Annotated[Path | None, typer.Option("--perturb", help="Folder of CIFAR-10-P or CIFAR-100-P.")] = None,
-    pgd: Annotated[
-        str | None, typer.Option("--pgd", help="Attack: exact (as the papers say), published (as their code does).")
-    ] = None,
-    anomaly: Annotated[
-        list[Path] | None,
-        typer.Option("--anomaly", help="Folder of pictures of no known class; may be given several times."),
-    ] = None,
-    rendition: Annotated[
-        Path | None, typer.Option("--rendition", help="Folder of ImageNet-R, or of others of some of the classes.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for the results; RUN/eval/NAME, for --compare none, if not given."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Look at so many pictures of each set only.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Pictures at once.")] = 256,
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto (bfloat16 on a GPU, else float32), float32, bfloat16.")
-    ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N.")] = "auto",
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Network that the weights are of, if they do not say; see train --list"),
-    ] = None,
-    size: Annotated[int | None, typer.Option("--size", help="With --model: side of its pictures.")] = None,
-    mean: Annotated[
-        tuple[float, float, float] | None, typer.Option("--mean", help="With --model: of each channel, on [0, 1].")
-    ] = None,
-    std: Annotated[
-        tuple[float, float, float] | None, typer.Option("--std", help="With --model: of each channel, on [0, 1].")
-    ] = None,
+    networks: Networks,
+    on: On = None,
+    compare: Compare = False,
+    corrupt: Corrupt = None,
+    corrupt_bar: CorruptBar = None,
+    perturb: Perturb = None,
+    pgd: Attack = None,
+    anomaly: Anomalies = None,
+    rendition: Rendition = None,
+    out: Out = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 256,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    model: Model = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained network as the papers do: corruptions, perturbations, attacks, calibration, anomalies."""
+    sets = {"corrupt": corrupt, "corrupt_bar": corrupt_bar, "perturb": perturb, "pgd": pgd, "rendition": rendition}
+    weights = {"model": model, "size": size, "mean": mean, "std": std}
     if compare:
-        measuring = (on, corrupt, corrupt_bar, perturb, pgd, anomaly, rendition, limit, model)
+        measuring = (on, anomaly, limit, *sets.values(), *weights.values())
         if any(value is not None for value in measuring):
             raise UsageError("--compare measures nothing: evaluate each run first, then compare without these options")
         _compare(networks, out, as_json=as_json)
@@ -75,32 +93,28 @@ def evaluate(
         raise UsageError(f"{len(networks)} runs are given: evaluate one at a time; --compare is for evaluated ones")
     if on is None:
         raise UsageError("--on is missing: name the clean test pictures")
+    _measure(
+        as_json=as_json,
+        network=networks[0],
+        on=on,
+        anomalies=tuple(anomaly or ()),
+        out=out,
+        limit=limit,
+        batch_size=batch_size,
+        precision=precision,
+        device=device,
+        seed=seed,
+        **sets,
+        **weights,
+    )
+
+
+def _measure(*, as_json: bool, **asked: Any) -> None:
     from mixbake.evaluate.asked import Evaluation, settle  # noqa: PLC0415 - quick --help
     from mixbake.evaluate.results import RESULTS, lines, to_json  # noqa: PLC0415
     from mixbake.progress import watch_evaluation  # noqa: PLC0415
 
-    settled = settle(
-        Evaluation(
-            network=networks[0],
-            on=on,
-            corrupt=corrupt,
-            corrupt_bar=corrupt_bar,
-            perturb=perturb,
-            pgd=pgd,
-            anomalies=tuple(anomaly or ()),
-            rendition=rendition,
-            out=out,
-            limit=limit,
-            batch_size=batch_size,
-            precision=precision,
-            device=device,
-            seed=seed,
-            model=model,
-            size=size,
-            mean=mean,
-            std=std,
-        )
-    )
+    settled = settle(Evaluation(**asked))
     # torch comes with this, and takes seconds: what can be refused without it has been.
     from mixbake.evaluate.run import evaluate as run_evaluation  # noqa: PLC0415
 
