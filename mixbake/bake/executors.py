@@ -27,7 +27,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -132,9 +132,8 @@ class JoblibExecutor:
     def _completed(self, batch: Sequence[T], work: Callable[[T], R]) -> Generator[tuple[int, R], None, None]:
         """Yield (task index, result) from a fresh pool. Raises BrokenProcessPool when all else is delivered."""
         broken: BrokenProcessPool | None = None
-        with _pool(min(self._jobs, len(batch))) as pool:
-            with _interrupts_held():
-                futures = {pool.submit(_attempt, self._board, work, task): task.index for task in batch}
+        with worker_pool(min(self._jobs, len(batch))) as pool:
+            futures = {pool.submit(_attempt, self._board, work, task): task.index for task in batch}
             for future in as_completed(futures):
                 if isinstance(death := future.exception(), BrokenProcessPool):
                     broken = death
@@ -242,8 +241,13 @@ def _require_a_way_to_kill() -> None:
         )
 
 
-class _Pool(ProcessPoolExecutor):  # type: ignore[misc]  # joblib has no types
-    """loky's pool with an end that does not depend on what it was doing."""
+class WorkerPool(ProcessPoolExecutor):  # type: ignore[misc]  # joblib has no types
+    """loky's pool, whose workers never get Ctrl-C, with an end that does not depend on what it was doing."""
+
+    def submit(self, work: Callable[..., R], *arguments: object) -> Future[R]:
+        """As usual; the first call starts the workers."""
+        with _interrupts_held():
+            return super().submit(work, *arguments)  # type: ignore[no-any-return]  # joblib has no types
 
     def kill(self) -> None:
         """Kill every worker now; the pool then finds itself broken, and `shutdown` returns soon."""
@@ -256,13 +260,16 @@ class _Pool(ProcessPoolExecutor):  # type: ignore[misc]  # joblib has no types
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[_Pool]:
-    """Start a pool of our own; afterwards none of its workers is left, whatever happens."""
+def worker_pool(workers: int, *, from_threads: bool = False) -> Iterator[WorkerPool]:
+    """A pool of our own, started by the first task; afterwards none of its workers is left, whatever happens.
+
+    from_threads: tasks are submitted by threads that end before the pool.
+    """
     warnings.filterwarnings("ignore", message=REPLACED, category=UserWarning)
     _start_trackers()
     # The kernel ties the death signal to the thread that starts the workers: only the main one lasts.
-    lasting = threading.current_thread() is threading.main_thread()
-    pool = _Pool(max_workers=workers, initializer=_become_worker, initargs=(os.getpid(), lasting), env=ONE_THREAD)
+    lasting = not from_threads and threading.current_thread() is threading.main_thread()
+    pool = WorkerPool(max_workers=workers, initializer=_become_worker, initargs=(os.getpid(), lasting), env=ONE_THREAD)
     try:
         yield pool
     finally:

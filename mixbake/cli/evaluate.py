@@ -42,7 +42,7 @@ Out = Annotated[
 Limit = Annotated[int | None, typer.Option("--limit", help="Look at so many pictures of each set only.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Pictures at once.")]
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto (bfloat16 on a GPU, else float32), float32, bfloat16.")
+    str, typer.Option("--precision", help="float32, or bfloat16: faster on a GPU; the attack is float32 always.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N.")]
 Model = Annotated[
@@ -71,7 +71,7 @@ def evaluate(
     out: Out = None,
     limit: Limit = None,
     batch_size: BatchSize = 256,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     device: Device = "auto",
     model: Model = None,
     size: Size = None,

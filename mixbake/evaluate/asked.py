@@ -20,7 +20,7 @@ GENERATED = "generated"
 MOST_SIZE = 2048
 """Greatest side of pictures that a network is shown, as of those that a bake holds."""
 ATTACKS = ("exact", "published")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
 WEIGHTS = "last.safetensors"
 """Of a run folder."""
 Triple = tuple[float, float, float]
@@ -45,7 +45,7 @@ class Evaluation:
     out: Path | None = None
     limit: int | None = None
     batch_size: int = 256
-    precision: str = "auto"
+    precision: str = "float32"
     device: str = "auto"
     seed: int = 0
     model: str | None = None

@@ -7,7 +7,7 @@ Rule: these are stand-ins, never CIFAR-10-C or ImageNet-C: an error measured on 
 ones. Each function's docstring says what it does otherwise; besides, ImageNet-C's files went through JPEG 85 once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,20 +156,21 @@ def corrupt(name: str, image: Image, *, severity: int, scale: Scale, rng: np.ran
     return corruption.apply(image, rng, *corruption.constants(severity, scale))
 
 
-def corrupt_all(images: Image, name: str, severity: int, seed: int, first: int = 0) -> Image:
+def corrupt_all(images: Image, name: str, severity: int, seed: int, places: Sequence[int] | None = None) -> Image:
     """uint8 n×H×W×3, every picture corrupted; the scale is `scale_of` their size.
 
-    first: number of the first picture. Each draws from a stream of its own, (seed, "corruption", name, severity,
-    number), so that any slice of a set gives the same pixels as the whole. Raises UsageError as `corrupt` does.
+    places: number of each picture in its set; 0 to n - 1 if not given. Each draws from a stream of its own, (seed,
+    "corruption", name, severity, number), so that any part of a set gives the same pixels as the whole. Raises
+    UsageError as `corrupt` does.
     """
     _check(name, severity)
     if images.ndim != 4:
         raise UsageError(f"pictures of shape {images.shape}: give n×H×W×3; for a single one take corrupt")
     scale = scale_of(images.shape[1], images.shape[2])
     corrupted = np.empty_like(images)
-    for place, image in enumerate(images):
-        rng = stream(seed, "corruption", name, severity, first + place)
-        corrupted[place] = corrupt(name, image, severity=severity, scale=scale, rng=rng)
+    for row, place in enumerate(range(len(images)) if places is None else places):
+        rng = stream(seed, "corruption", name, severity, int(place))
+        corrupted[row] = corrupt(name, images[row], severity=severity, scale=scale, rng=rng)
     return corrupted
 
 

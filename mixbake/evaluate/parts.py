@@ -22,8 +22,9 @@ from mixbake.evaluate.anomalies import ANOMALIES, KNOWN_PER_ANOMALY
 from mixbake.evaluate.arrays import ArrayPictures, file_identity, map_pictures, shown
 from mixbake.evaluate.asked import GENERATED, Settled
 from mixbake.evaluate.attacks import ATTACKS, attack
-from mixbake.evaluate.corruptions import CORRUPTIONS, LEAST_SIDE, SEVERITIES
+from mixbake.evaluate.corruptions import CORRUPTIONS, LEAST_SIDE, SEVERITIES, corrupt_all
 from mixbake.evaluate.detection import import_measures, measure_detection
+from mixbake.evaluate.drawing import Draw
 from mixbake.evaluate.layouts import Block, Found
 from mixbake.evaluate.metrics import anomaly_scores, measure_flips, rank_top, score
 from mixbake.evaluate.predict import Logits, Subject, Tick, logits_of, predict, read_ahead, require_finite
@@ -56,14 +57,14 @@ class Part:
 
 
 class Bench:
-    """What all parts share: the network, the clean pictures, which of them are looked at.
+    """What all parts share: the network, the clean pictures, which of them are looked at, who draws corruptions.
 
     Raises UsageError when the clean pictures are not of the network's classes.
     """
 
-    def __init__(self, settled: Settled, subject: Subject) -> None:
+    def __init__(self, settled: Settled, subject: Subject, draw: Draw = corrupt_all) -> None:
         asked = settled.asked
-        self.settled, self.subject = settled, subject
+        self.settled, self.subject, self.draw = settled, subject, draw
         listed = self.open_folder(asked.on)
         self.places = choose(len(listed), asked.limit, asked.seed)
         self.clean = Remembered(listed, self.places, subject.size)
@@ -186,7 +187,7 @@ def _generated(bench: Bench) -> Iterator[Part]:
         )
     for name in CORRUPTIONS:
         for severity in SEVERITIES:
-            pictures = Generated(bench.clean, name, severity, bench.settled.asked.seed)
+            pictures = Generated(bench.clean, name, severity, bench.settled.asked.seed, bench.draw)
             yield _labelled(bench, C, name, severity, pictures)
 
 

@@ -78,7 +78,6 @@ def open_subject(weights: Path, asked: Evaluation) -> Subject:
         classes, size = tuple(map(str, about["classes"])), int(about["size"])
     except (KeyError, TypeError, ValueError) as error:
         raise Damage(f"{weights} does not say of which pictures it is ({error}): take the file of a run") from error
-    auto = "bfloat16" if device.type == "cuda" else "float32"
     return Subject(
         network=network.to(device).to(memory_format=torch.channels_last).eval(),
         about={**about, "sha256": sha256_file(weights)[0], "weights": str(weights)},
@@ -87,7 +86,7 @@ def open_subject(weights: Path, asked: Evaluation) -> Subject:
         mean=mean,
         std=std,
         device=device,
-        precision=auto if asked.precision == "auto" else asked.precision,
+        precision=asked.precision,
         batch_size=asked.batch_size,
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from mixbake.errors import Damage
 from mixbake.evaluate.asked import GENERATED, Settled
 from mixbake.evaluate.corruptions import scale_of
+from mixbake.evaluate.drawing import drawing
 from mixbake.evaluate.kept import KeptParts
 from mixbake.evaluate.parts import ANOMALY, CLEAN, PERTURBED, PGD, RENDITION, Bench, Finding, Part, list_parts
 from mixbake.evaluate.predict import Subject, open_subject
@@ -24,6 +25,7 @@ from mixbake.evaluate.reports import write_report
 from mixbake.evaluate.results import C_BAR, RESULTS, C, Corrupted, Perturbed, Results, Scores, to_json
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.store import publish_bytes, remove_leftovers
+from mixbake.stream.settings import usual_threads
 
 Findings = list[tuple[Part, Finding]]
 
@@ -54,21 +56,21 @@ def evaluate(settled: Settled, show: Show) -> Evaluated:
     not finite; Locked when the same evaluation is under way; StorageError.
     """
     subject = open_subject(settled.weights, settled.asked)
-    bench = Bench(settled, subject)
-    parts, unmeasured = list_parts(bench)
-    for line in (*settled.missing, *unmeasured):
-        show.say(f"missing: {line}")
-    for line in settled.notes:
-        show.say(line)
-    settled.parts.mkdir(parents=True, exist_ok=True)
-    settled.out.mkdir(parents=True, exist_ok=True)
-    with FolderLock(settled.parts):
-        remove_leftovers(settled.parts)
-        findings, seconds, reused = _measure(settled, subject, parts, show)
-        results = _results(settled, subject, findings, tuple(unmeasured), seconds)
-        text = json.dumps(to_json(results), indent=1, allow_nan=False) + "\n"
-        publish_bytes(settled.out / RESULTS, text.encode())
-        write_report(results, settled.out, show.say)
+    with drawing(usual_threads()) as draw:
+        parts, unmeasured = list_parts(Bench(settled, subject, draw))
+        for line in (*settled.missing, *unmeasured):
+            show.say(f"missing: {line}")
+        for line in settled.notes:
+            show.say(line)
+        settled.parts.mkdir(parents=True, exist_ok=True)
+        settled.out.mkdir(parents=True, exist_ok=True)
+        with FolderLock(settled.parts):
+            remove_leftovers(settled.parts)
+            findings, seconds, reused = _measure(settled, subject, parts, show)
+            results = _results(settled, subject, findings, tuple(unmeasured), seconds)
+            text = json.dumps(to_json(results), indent=1, allow_nan=False) + "\n"
+            publish_bytes(settled.out / RESULTS, text.encode())
+            write_report(results, settled.out, show.say)
     return Evaluated(folder=settled.out, results=results, reused=reused)
 
 

@@ -20,6 +20,7 @@ from mixbake.errors import DecodeError, UsageError
 from mixbake.evaluate.anomalies import draw_anomalies
 from mixbake.evaluate.arrays import file_identity
 from mixbake.evaluate.corruptions import corrupt_all
+from mixbake.evaluate.drawing import Draw
 from mixbake.storage.store import canonical_json, retrying
 
 KEPT_BYTES = 1 << 30
@@ -86,8 +87,9 @@ class Remembered:
 class Generated:
     """A clean set under a corruption of ours. Each picture draws by its place: no batch size changes a byte."""
 
-    def __init__(self, clean: Pictures, name: str, severity: int, seed: int) -> None:
+    def __init__(self, clean: Pictures, name: str, severity: int, seed: int, draw: Draw = corrupt_all) -> None:
         self._clean, self._name, self._severity, self._seed = clean, name, severity, seed
+        self._draw = draw
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -99,11 +101,7 @@ class Generated:
 
     def read(self, places: Sequence[int]) -> NDArray[np.uint8]:
         """The corrupted pictures of these places: uint8 k×S×S×3."""
-        images = self._clean.read(places)
-        for row, place in enumerate(places):
-            one = images[row : row + 1]
-            images[row] = corrupt_all(one, self._name, self._severity, self._seed, first=int(place))[0]
-        return images
+        return self._draw(self._clean.read(places), self._name, self._severity, self._seed, places)
 
     def identity(self) -> Any:
         """The clean set's and what is done to it."""

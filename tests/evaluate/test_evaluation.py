@@ -385,7 +385,7 @@ def test_classes_that_do_not_fit_are_refused(
         (["RUN", "--anomaly", "."], 2, "holds no pictures"),
         (["RUN", "--rendition", "absent"], 2, "check --rendition"),
         (["RUN", "--pgd", "strong"], 2, "exact or published"),
-        (["RUN", "--precision", "float16"], 2, "auto or float32 or bfloat16"),
+        (["RUN", "--precision", "float16"], 2, "float32 or bfloat16"),
         (["RUN", "--limit", "1"], 2, "--limit must be at least 2"),
         (["RUN", "--size", "32"], 2, "go with --model"),
         (["RUN", "--model", "wrn10_1"], 2, "leave --model out"),
