@@ -5,7 +5,6 @@
 Rule: only what was measured alike is compared; every mean says of how many runs it is, and one run has no error.
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +12,12 @@ from typing import Any
 
 from mixbake.errors import UsageError
 from mixbake.evaluate.results import METRICS, Results, measured
-from mixbake.evaluate.tables import NOTHING, Table, column_of, name_of, spell, title_of
+from mixbake.evaluate.tables import NOTHING, Column, Table, name_of, recipe_of, spell, title_of
 from mixbake.storage.store import canonical_json
 
 BASELINE = "plain"
 """Family of recipes that others are compared with, if there is one."""
+_SETTINGS = ", settings "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,8 @@ def compare(results: Sequence[Results]) -> Comparison:
         raise UsageError("a comparison needs at least two evaluations: give more")
     _require_alike(results)
     members = group_runs(results)
-    base = next((name for name, runs in members.items() if _family(runs[0]) == BASELINE), next(iter(members)))
+    plain = [name for name, runs in members.items() if recipe_of(runs[0]).get("family") == BASELINE]
+    base = next(iter([*plain, *members]))
     by_seed = {name: {_seed(one): measured(one) for one in runs} for name, runs in members.items()}
     groups = [
         Group(
@@ -79,7 +80,7 @@ def compare(results: Sequence[Results]) -> Comparison:
         title=title_of(results),
         baseline=base,
         titles={
-            metric: column_of(one, metric).title
+            metric: Column(metric, METRICS[metric].variant(one)).title
             for metric in METRICS
             for one in results
             if METRICS[metric].value(one) is not None
@@ -90,9 +91,8 @@ def compare(results: Sequence[Results]) -> Comparison:
 
 
 def settings_of(results: Results) -> dict[str, Any]:
-    """What makes a run another one than those of other groups; not its seed."""
-    names = ("recipe", "model", "dropout", "size", "loss", "epochs", "views", "mixing", "data")
-    return {name: results.model.get(name) for name in names}
+    """What makes a run another one than those of other groups: all that decides its weights, but seeds."""
+    return {name: results.model.get(name) for name in ("model", "size", "training", "baking")}
 
 
 def group_runs(results: Sequence[Results]) -> dict[str, list[Results]]:
@@ -115,14 +115,9 @@ def group_runs(results: Sequence[Results]) -> dict[str, list[Results]]:
             )
         name, number = name_of(runs[0]), 2
         while name in named:
-            name, number = f"{name_of(runs[0])}, settings {number}", number + 1
+            name, number = f"{name_of(runs[0])}{_SETTINGS}{number}", number + 1
         named[name] = runs
     return named
-
-
-def _family(results: Results) -> Any:
-    recipe = results.model.get("recipe")
-    return recipe.get("family") if isinstance(recipe, Mapping) else None
 
 
 def _seed(results: Results) -> int:
@@ -143,7 +138,7 @@ def _conditions(results: Results) -> dict[str, Any]:
         found[f"{name}'s label"] = group.label
         found[f"{name}, stand-in"] = group.stand_in
         found[f"{name}'s corruptions"] = sorted(
-            f"{corruption} {severity}" for corruption, levels in group.scores.items() for severity in levels
+            f"{corruption} {severity}" for corruption, one in group.found.items() for severity in one.scores
         )
     if results.perturbed:
         found["videos"] = (results.perturbed.label, sorted(results.perturbed.flips))
@@ -215,12 +210,31 @@ def _notes(results: Sequence[Results], groups: Sequence[Group]) -> tuple[str, ..
     ):
         if len(values) > 1:
             lines.append(f"Measured with several {what}: {', '.join(values)}")
+    first = {group.name: group for group in groups}
     lines += [
-        f"{group.name}: {json.dumps(group.settings, sort_keys=True)}" for group in groups if "settings" in group.name
+        f"{group.name}: {_difference(group.settings, first[group.name.partition(_SETTINGS)[0]].settings)}"
+        for group in groups
+        if _SETTINGS in group.name
     ]
     labels = [f"{name}: {group.label}" for one in results for name, group in one.corruptions.items()]
     missing = [f"Missing: {line}" for one in results for line in one.missing]
     return (*lines, *dict.fromkeys([*labels, *missing]))
+
+
+def _difference(settings: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Where two groups of one name differ, each setting with its value in the first and in the second."""
+    ours, theirs = _flat(settings), _flat(others)
+    names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+    return "; ".join(f"{name} {_brief(ours.get(name))}, not {_brief(theirs.get(name))}" for name in names)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings within settings by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, Mapping) else {}
+        found |= {f"{name}.{key}": one for key, one in inner.items()} if inner else {name: value}
+    return found
 
 
 def comparison_tables(comparison: Comparison) -> tuple[Table, Table]:
@@ -231,8 +245,9 @@ def comparison_tables(comparison: Comparison) -> tuple[Table, Table]:
         title=comparison.title,
         head=head,
         rows=tuple(
-            (group.name, str(len(group.seeds)), *(_spell(name, group.means.get(name)) for name in metrics))
+            (group.name, str(n), *(_spell(name, group.means.get(name), n) for name in metrics))
             for group in comparison.groups
+            for n in [len(group.seeds)]
         ),
         notes=comparison.notes,
     )
@@ -241,23 +256,22 @@ def comparison_tables(comparison: Comparison) -> tuple[Table, Table]:
         title=f"Differences from {comparison.baseline}, paired by seed; {comparison.title}",
         head=("Recipe", "Pairs", *comparison.titles.values()),
         rows=tuple(
-            (
-                group.name,
-                str(max((one.n for one in group.differences.values()), default=0)),
-                *(_spell(name, group.differences.get(name), sign="+") for name in metrics),
-            )
+            (group.name, str(n), *(_spell(name, group.differences.get(name), n, sign="+") for name in metrics))
             for group in others
+            for n in [max((one.n for one in group.differences.values()), default=0)]
         ),
     )
     return means, differences
 
 
-def _spell(metric: str, measure: Measure | None, sign: str = "") -> str:
+def _spell(metric: str, measure: Measure | None, n: int, sign: str = "") -> str:
+    """A mean and its error; of how many runs it is, if not of the n that the row tells."""
     if measure is None:
         return NOTHING
     error = "" if measure.error is None else f" ± {spell(metric, measure.error)}"
     plus = sign if measure.mean > 0 else ""
-    return f"{plus}{spell(metric, measure.mean).replace('-', '−')}{error}"
+    fewer = "" if measure.n == n else f" (n={measure.n})"
+    return f"{plus}{spell(metric, measure.mean).replace('-', '−')}{error}{fewer}"
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

@@ -5,11 +5,13 @@ Rule: no measure depends on the order of the pictures. Of equally confident pict
 of them that are, so that no order has to be made up.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.errors import UsageError
-from mixbake.evaluate.results import Flips, Scores
+from mixbake.evaluate.results import Flips, Scores, Severities
 
 Logits = NDArray[np.float32] | NDArray[np.float64]
 Reals = NDArray[np.float64]
@@ -25,16 +27,37 @@ def score(logits: Logits, labels: Labels) -> Scores:
 
     Raises UsageError when there is no picture, a label is no class, their numbers differ, or a logit is not finite.
     """
+    return _judge(logits, labels)[0]
+
+
+def score_severities(sets: Iterable[tuple[int, Logits, Labels]]) -> Severities:
+    """All measures of one corruption, of each severity's pictures; and the calibration error of all of them together.
+
+    Raises UsageError as `score` does.
+    """
+    scores: dict[int, Scores] = {}
+    confidences: list[Reals] = []
+    right: list[NDArray[np.bool_]] = []
+    for severity, logits, labels in sets:
+        scores[severity], sure, correct = _judge(logits, labels)
+        confidences.append(sure)
+        right.append(correct)
+    return Severities(scores=scores, rms=calibration_rms(np.concatenate(confidences), np.concatenate(right)))
+
+
+def _judge(logits: Logits, labels: Labels) -> tuple[Scores, Reals, NDArray[np.bool_]]:
+    """All measures; and of each picture how sure the network is, and whether it is right."""
     _check(logits, labels)
     probabilities = softmax(logits)
     confidences, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
-    return Scores(
+    scores = Scores(
         images=len(labels),
         error=int((~right).sum()) / len(right),
         rms=calibration_rms(confidences, right),
         brier=brier_score(probabilities, labels),
         aurra=aurra(confidences, right),
     )
+    return scores, confidences, right
 
 
 def count_not_finite(logits: Logits) -> int:

@@ -1,13 +1,13 @@
 """What an evaluation consists of: one part for each set of pictures, which is measured and kept by itself.
 
-    clean · C and C-bar: one a corruption and severity · one a perturbation · pgd · one a kind of anomaly · rendition
+    clean · C and C-bar: one a corruption · one a perturbation · pgd · one a kind of anomaly · rendition
 
 Rule: a part's name and identity say everything that decides what it finds; so it may be measured today or have been
 measured before.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,32 +26,34 @@ from mixbake.evaluate.corruptions import CORRUPTIONS, LEAST_SIDE, SEVERITIES, co
 from mixbake.evaluate.detection import import_measures, measure_detection
 from mixbake.evaluate.drawing import Draw
 from mixbake.evaluate.layouts import Block, Found
-from mixbake.evaluate.metrics import anomaly_scores, measure_flips, rank_top, score
+from mixbake.evaluate.metrics import anomaly_scores, measure_flips, rank_top, score, score_severities
 from mixbake.evaluate.predict import Logits, Subject, Tick, logits_of, predict, read_ahead, require_finite
-from mixbake.evaluate.results import C_BAR, Anomaly, Attacked, C, Flips, Scores
+from mixbake.evaluate.published import dataset_of
+from mixbake.evaluate.results import C_BAR, Anomaly, Attacked, C, Flips, Scores, Severities, severities
 from mixbake.evaluate.sets import Drawn, Generated, Loose, Pictures, Remembered, choose
 from mixbake.stream.settings import usual_threads
 
-Finding = Scores | Flips | Attacked | Anomaly
+Finding = Scores | Severities | Flips | Attacked | Anomaly
 CLEAN, PERTURBED, PGD, ANOMALY, RENDITION = "clean", "perturbed", "pgd", "anomaly", "rendition"
 """Groups of parts, beside C and C_BAR."""
 
-_CIFAR = {10: ("airplane", "truck"), 100: ("apple", "worm")}
-"""First and last of the classes of CIFAR-10 and CIFAR-100, whose numbers are in alphabetical order."""
+_NUMBERED = ("CIFAR-10", "CIFAR-100")
+"""Sets whose labels are numbers, of the classes in alphabetical order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One of them. name: of its file, and for people; key: where it goes in its group of the results.
+    """One of them. name: of its file, and for people; key: its name in its group; "" if alone there.
 
-    cost: pictures that the network sees. identity: of the pictures, and what is done to them; plain values.
+    cost: pictures that the network sees. kind: makes a finding of its plain values. identity: of the pictures, and what
+    is done to them; plain values.
     """
 
     name: str
     group: str
-    key: tuple[Any, ...]
+    key: str
     cost: int
-    kind: type[Finding]
+    kind: Callable[..., Finding]
     identity: Any
     measure: Callable[[Tick], Finding]
 
@@ -93,8 +95,8 @@ class Bench:
                 "classes: give the set of the network's classes"
             )
         same = np.array_equal(labels, self.clean.labels)
-        cifar = len(classes) in _CIFAR and (classes[0], classes[-1]) == _CIFAR[len(classes)]
-        if not same and not (cifar and list(classes) == sorted(classes)):
+        numbered = dataset_of(classes) in _NUMBERED and list(classes) == sorted(classes)
+        if not same and not numbered:
             raise UsageError(
                 f"{block.path.parent} has labels that are numbers, and which classes of the network these are cannot "
                 f"be told: its classes ({', '.join(classes[:3])}, ...) are not CIFAR's, and the labels are not those "
@@ -153,7 +155,7 @@ def _clean(bench: Bench) -> Part:
     return Part(
         name=CLEAN,
         group=CLEAN,
-        key=(),
+        key="",
         cost=len(bench.places),
         kind=Scores,
         identity=bench.clean.identity(),
@@ -161,21 +163,23 @@ def _clean(bench: Bench) -> Part:
     )
 
 
-def _labelled(bench: Bench, group: str, name: str, severity: int, pictures: Pictures) -> Part:
-    title = f"{group}-{name}-{severity}"
-    places = bench.chosen(pictures)
+def _corruption(bench: Bench, group: str, name: str, by_severity: Mapping[int, Pictures]) -> Part:
+    title = f"{group}-{name}"
+    places = {severity: bench.chosen(pictures) for severity, pictures in by_severity.items()}
 
-    def measure(tick: Tick) -> Scores:
-        return score(predict(bench.subject, title, pictures, places, tick), pictures.labels[places])
+    def each(tick: Tick) -> Iterator[tuple[int, Logits, NDArray[np.int64]]]:
+        for severity, pictures in by_severity.items():
+            logits = predict(bench.subject, f"{title}-{severity}", pictures, places[severity], tick)
+            yield severity, logits, pictures.labels[places[severity]]
 
     return Part(
         name=title,
         group=group,
-        key=(name, severity),
-        cost=len(places),
-        kind=Scores,
-        identity=pictures.identity(),
-        measure=measure,
+        key=name,
+        cost=sum(map(len, places.values())),
+        kind=severities,
+        identity={severity: pictures.identity() for severity, pictures in by_severity.items()},
+        measure=lambda tick: score_severities(each(tick)),
     )
 
 
@@ -186,15 +190,16 @@ def _generated(bench: Bench) -> Iterator[Part]:
             f"--corrupt generated needs pictures of {LEAST_SIDE} pixels at least, the network takes {size}"
         )
     for name in CORRUPTIONS:
-        for severity in SEVERITIES:
-            pictures = Generated(bench.clean, name, severity, bench.settled.asked.seed, bench.draw)
-            yield _labelled(bench, C, name, severity, pictures)
+        sets = {
+            severity: Generated(bench.clean, name, severity, bench.settled.asked.seed, bench.draw)
+            for severity in SEVERITIES
+        }
+        yield _corruption(bench, C, name, sets)
 
 
 def _published(bench: Bench, group: str, found: Found) -> Iterator[Part]:
-    for name, severities in found.parts.items():
-        for severity, where in severities.items():
-            yield _labelled(bench, group, name, severity, bench.open_found(where))
+    for name, places in found.parts.items():
+        yield _corruption(bench, group, name, {severity: bench.open_found(where) for severity, where in places.items()})
 
 
 def _videos(bench: Bench, found: Found) -> Iterator[Part]:
@@ -206,7 +211,7 @@ def _videos(bench: Bench, found: Found) -> Iterator[Part]:
             yield Part(
                 name=f"{PERTURBED}-{name}",
                 group=PERTURBED,
-                key=(name,),
+                key=name,
                 cost=len(chosen) * videos.shape[1],
                 kind=Flips,
                 identity=file_identity(block.path),
@@ -235,7 +240,7 @@ def _attacked(bench: Bench, kind: str) -> Part:
     return Part(
         name=f"{PGD}-{kind}",
         group=PGD,
-        key=(),
+        key="",
         cost=per_picture * len(bench.places),
         kind=Attacked,
         identity=[bench.clean.identity(), kind, attack_kind.steps, attack_kind.step, attack_kind.epsilon],
@@ -304,7 +309,7 @@ def _anomaly(bench: Bench, name: str, pictures: Pictures, count: int, *, drawn: 
     return Part(
         name=title,
         group=ANOMALY,
-        key=(name,),
+        key=name,
         cost=len(places),
         kind=Anomaly,
         identity=[bench.clean.identity(), pictures.identity()],
@@ -325,7 +330,7 @@ def _rendition(bench: Bench, folder: Path) -> Part:
     return Part(
         name=RENDITION,
         group=RENDITION,
-        key=(),
+        key="",
         cost=len(places),
         kind=Scores,
         identity=pictures.identity(),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixbake.errors import MissingExtra
 from mixbake.evaluate.results import METRICS, C, Results
-from mixbake.evaluate.tables import column_of, one_line
+from mixbake.evaluate.tables import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,7 +142,7 @@ def _outer(axis: Axis, some: Sequence[Results]) -> float:
 
 
 def _spoke(axis: Axis, everyone: Sequence[Results]) -> str:
-    variants = dict.fromkeys(column_of(one, axis.metric).variant for one in everyone)
+    variants = dict.fromkeys(METRICS[axis.metric].variant(one) for one in everyone)
     title = METRICS[axis.metric].title
     what = ", ".join([f"100 − {title}" if axis.error else title, *(text for text in variants if text)])
     return f"{axis.title}\n{what}"
@@ -177,8 +177,8 @@ def rms_by_severity(some: Sequence[Results]) -> dict[int, float]:
         return {}
     found: dict[int, list[float]] = {0: [one.clean.rms for one in some]}
     for one in some:
-        for severities in one.corruptions[C].scores.values():
-            for severity, scores in severities.items():
+        for severities in one.corruptions[C].found.values():
+            for severity, scores in severities.scores.items():
                 found.setdefault(severity, []).append(scores.rms)
     return {severity: sum(values) / len(values) for severity, values in sorted(found.items())}
 

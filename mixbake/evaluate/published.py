@@ -3,7 +3,7 @@
 Rule: literal tables; every figure has its source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ALEXNET_ERRORS: Mapping[str, float] = {
@@ -26,24 +26,6 @@ ALEXNET_ERRORS: Mapping[str, float] = {
 """AlexNet's mean error over the five severities of each corruption of ImageNet-C.
 
 Source: google-research/augmix, imagenet.py, ALEXNET_ERR, in the order of its CORRUPTIONS.
-"""
-
-ALEXNET_FLIPS: Mapping[str, float] = {
-    "gaussian_noise": 0.2365,
-    "shot_noise": 0.3006,
-    "motion_blur": 0.0930,
-    "zoom_blur": 0.0594,
-    "spatter": 0.0505,
-    "brightness": 0.0489,
-    "translate": 0.1101,
-    "rotate": 0.1310,
-    "tilt": 0.0705,
-    "scale": 0.2353,
-}
-"""AlexNet's flip probability on each perturbation of ImageNet-P.
-
-Source: a draft of arXiv 1903.12261, appendix E (hendrycks/robustness, new_draft.pdf, commit de7653a), which counts snow
-among the ten; the benchmark counts spatter.
 """
 
 
@@ -74,6 +56,13 @@ DATASETS: Mapping[tuple[int, str, str], str] = {
     (1000, "n01440764", "n15075141"): "ImageNet",
 }
 """How many classes, the first and the last one in alphabetical order -> the set that published rows are of."""
+
+
+def dataset_of(classes: Sequence[str]) -> str | None:
+    """The published set that has these classes, in any order."""
+    ordered = sorted(classes)
+    return DATASETS.get((len(ordered), ordered[0], ordered[-1])) if ordered else None
+
 
 _MINTUN = (
     "Mintun et al., arXiv 2102.11273, table of errors on C and C-bar (facebookresearch/augmentation-corruption, "

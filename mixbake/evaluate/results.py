@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mixbake.errors import Damage, UsageError
-from mixbake.evaluate.published import ALEXNET_ERRORS, ALEXNET_FLIPS
+from mixbake.evaluate.anomalies import KNOWN_PER_ANOMALY
+from mixbake.evaluate.published import ALEXNET_ERRORS
 
-FORMAT = 1
+FORMAT = 2
 RESULTS = "results.json"
 
 C, C_BAR = "C", "C-bar"
@@ -43,17 +44,34 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Severities:
+    """Of one corruption. scores: severity, 1 to 5 -> scores, what is missing is absent.
+
+    rms: calibration error of the pictures of all severities together.
+    """
+
+    scores: Mapping[int, Scores]
+    rms: float
+
+    @property
+    def error(self) -> float:
+        """Mean over severities."""
+        return statistics.fmean(one.error for one in self.scores.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Corrupted:
     """One group of corruptions. label: what tables call it. stand_in: made here, not the published files.
 
-    imagenet: errors may be normalised by AlexNet's. scores: corruption -> severity, 1 to 5 -> scores; what is missing
-    is absent.
+    imagenet: errors may be normalised by AlexNet's. pooled: calibration is published of all severities together, as of
+    CIFAR-C, not of each, as of ImageNet-C. found: corruption -> its severities; what is missing is absent.
     """
 
     label: str
     stand_in: bool
     imagenet: bool
-    scores: Mapping[str, Mapping[int, Scores]]
+    pooled: bool
+    found: Mapping[str, Severities]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +90,9 @@ class Flips:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturbed:
-    """Perturbation videos. label: what tables call them. imagenet: flips may be normalised by AlexNet's."""
+    """Perturbation videos. label: what tables call them."""
 
     label: str
-    imagenet: bool
     flips: Mapping[str, Flips]
 
 
@@ -135,7 +152,7 @@ class Metric:
     """One column of the papers' tables. title: its head; lower: whether less is better.
 
     value: of what was measured, whole or not. variant: in which way that is not what the papers measure, as tables
-    label it; "" where it is.
+    label it, "" where it is; of `--limit`, which concerns all metrics, `variant_of` tells.
     """
 
     title: str
@@ -146,7 +163,7 @@ class Metric:
 
 def each_score(group: Corrupted | None) -> list[Scores]:
     """Every corruption and severity of a group."""
-    return [scores for severities in group.scores.values() for scores in severities.values()] if group else []
+    return [scores for one in group.found.values() for scores in one.scores.values()] if group else []
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -167,36 +184,34 @@ def normalised_mce(results: Results) -> float | None:
     group = results.corruptions.get(C)
     if group is None or not group.imagenet:
         return None
-    if any(len(group.scores.get(name, {})) < 5 for name in ALEXNET_ERRORS):
+    if any(name not in group.found or len(group.found[name].scores) < 5 for name in ALEXNET_ERRORS):
         return None
-    return statistics.fmean(
-        statistics.fmean(scores.error for scores in group.scores[name].values()) / error
-        for name, error in ALEXNET_ERRORS.items()
-    )
-
-
-def normalised_mfr(results: Results) -> float | None:
-    """mFR of ImageNet-P (arXiv 1903.12261, section 4.2): each flip probability over AlexNet's, averaged.
-
-    None unless all perturbations are there.
-    """
-    group = results.perturbed
-    if group is None or not group.imagenet or any(name not in group.flips for name in ALEXNET_FLIPS):
-        return None
-    return statistics.fmean(group.flips[name].flip_probability / most for name, most in ALEXNET_FLIPS.items())
+    return statistics.fmean(group.found[name].error / error for name, error in ALEXNET_ERRORS.items())
 
 
 def _both(results: Results) -> float | None:
-    """(15 · C + 10 · C-bar) / 25. None unless both are whole: the weights are of whole sets."""
-    if any(_measured(results, group) != whole for group, whole in SETS.items()):
+    """(15 · C + 10 · C-bar) / 25. None unless both are whole, of which the weights are, and as published.
+
+    C-bar is never a stand-in, and a mean of it and stand-ins could be compared with nothing.
+    """
+    if any(_measured(results, group) != whole or results.corruptions[group].stand_in for group, whole in SETS.items()):
         return None
     first, second = mean_error(results, C), mean_error(results, C_BAR)
     return None if first is None or second is None else (15 * first + 10 * second) / 25
 
 
 def corrupted_rms(results: Results) -> float | None:
-    """Calibration error of each corruption and severity, averaged."""
-    return _mean(scores.rms for scores in each_score(results.corruptions.get(C)))
+    """Calibration error under corruption, as it is published.
+
+    Of CIFAR-C the mean over corruptions, each of the pictures of all severities together (LayerMix's code,
+    ahmadmughees/LayerMix, utils/corruptions.py, which files of all five severities feed). Of ImageNet-C the mean over
+    corruptions and severities (PixMix's code, andyzoujm/pixmix, imagenet.py): there gaps of opposite signs at two
+    severities do not cancel, so that it is the larger number.
+    """
+    group = results.corruptions.get(C)
+    if group is None:
+        return None
+    return _mean(one.rms for one in (group.found.values() if group.pooled else each_score(group)))
 
 
 def _measured(results: Results, group: str) -> int:
@@ -218,23 +233,27 @@ def _of_group(name: str) -> Callable[[Results], str]:
 _of_c, _of_c_bar = _of_group(C), _of_group(C_BAR)
 
 
-def _of_both(results: Results) -> str:
-    return "; ".join(variant for variant in (_of_c(results), _of_c_bar(results)) if variant)
-
-
 def _of_videos(results: Results) -> str:
     count = len(results.perturbed.flips) if results.perturbed else VIDEOS
     return "" if count == VIDEOS else f"{count} of {VIDEOS} perturbations"
 
 
 def _of_attack(results: Results) -> str:
-    """The papers attack as their code does, which is stronger than what they say."""
+    """The papers' figures are of their code's attack, whose ball moves; see `attacks.ATTACKS`."""
     return "" if results.attacked is None or results.attacked.kind == "published" else results.attacked.kind
 
 
 def _of_anomalies(results: Results) -> str:
+    """Of the drawn sets and as many folders as in the papers; which folders, only the user knows."""
     count = len(results.anomalies)
     return "" if count in (0, ANOMALY_SETS) else f"{count} set{'s' if count > 1 else ''}"
+
+
+def _of_precision(results: Results) -> str:
+    """Average precision rises with the share of anomalies."""
+    wanted = results.clean.images // KNOWN_PER_ANOMALY
+    smaller = ["smaller sets"] if any(one.images < wanted for one in results.anomalies.values()) else []
+    return ", ".join([*filter(None, [_of_anomalies(results)]), *smaller])
 
 
 METRICS: Mapping[str, Metric] = {
@@ -242,14 +261,15 @@ METRICS: Mapping[str, Metric] = {
     "mce": Metric(title="mCE", lower=True, value=lambda r: mean_error(r, C), variant=_of_c),
     "mce_normalised": Metric(title="mCE, AlexNet = 1", lower=True, value=normalised_mce, variant=_of_c),
     "c_bar_error": Metric(title="C-bar error", lower=True, value=lambda r: mean_error(r, C_BAR), variant=_of_c_bar),
-    "c_and_c_bar_error": Metric(title="C and C-bar error", lower=True, value=_both, variant=_of_both),
+    "c_and_c_bar_error": Metric(title="C and C-bar error", lower=True, value=_both),
     "mfp": Metric(
         title="mFP",
         lower=True,
         value=lambda r: _mean(one.flip_probability for one in r.perturbed.flips.values()) if r.perturbed else None,
         variant=_of_videos,
     ),
-    "mfr": Metric(title="mFR, AlexNet = 1", lower=True, value=normalised_mfr, variant=_of_videos),
+    # In published rows alone: ImageNet-P, whose videos are files of films, is not read.
+    "mfr": Metric(title="mFR, AlexNet = 1", lower=True, value=lambda _: None),
     "mt5d": Metric(
         title="mT5D",
         lower=True,
@@ -273,7 +293,7 @@ METRICS: Mapping[str, Metric] = {
         title="AUPR",
         lower=False,
         value=lambda r: _mean(one.aupr for one in r.anomalies.values()),
-        variant=_of_anomalies,
+        variant=_of_precision,
     ),
     "rendition_error": Metric(
         title="Rendition error", lower=True, value=lambda r: r.rendition.error if r.rendition else None
@@ -287,17 +307,23 @@ def measured(results: Results) -> dict[str, float | None]:
     return {name: metric.value(results) for name, metric in METRICS.items()}
 
 
+def variant_of(results: Results, metric: str) -> str:
+    """In which way a metric is not what the papers measure, fewer pictures among them; "" where it is."""
+    fewer = [] if results.limit is None else [f"{results.limit:,} pictures"]
+    return ", ".join([*filter(None, [METRICS[metric].variant(results)]), *fewer])
+
+
 def summary(results: Results) -> dict[str, float | None]:
     """One number a metric, measured as the papers do; None where it was not, or not so."""
-    return {name: None if METRICS[name].variant(results) else value for name, value in measured(results).items()}
+    return {name: None if variant_of(results, name) else value for name, value in measured(results).items()}
 
 
 def _otherwise(results: Results) -> dict[str, dict[str, Any]]:
     """What the summary leaves out: of each metric the value, and in which way it is another one."""
     return {
-        name: {"value": value, "variant": METRICS[name].variant(results)}
+        name: {"value": value, "variant": variant}
         for name, value in measured(results).items()
-        if value is not None and METRICS[name].variant(results)
+        if value is not None and (variant := variant_of(results, name))
     }
 
 
@@ -331,11 +357,12 @@ def from_json(value: Any, where: str) -> Results:
 
 
 def _corrupted(group: Any) -> Corrupted:
-    scores = {
-        name: {int(severity): Scores(**one) for severity, one in severities.items()}
-        for name, severities in group["scores"].items()
-    }
-    return Corrupted(**group | {"scores": scores})
+    return Corrupted(**group | {"found": {name: severities(**one) for name, one in group["found"].items()}})
+
+
+def severities(*, scores: Mapping[Any, Mapping[str, Any]], rms: float) -> Severities:
+    """Of plain values, whose keys may have become text."""
+    return Severities(scores={int(severity): Scores(**one) for severity, one in scores.items()}, rms=rms)
 
 
 def _perturbed(group: Any) -> Perturbed:

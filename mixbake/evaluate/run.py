@@ -6,7 +6,6 @@ Rule: a finished part is on the disk before the next begins; results.json is onl
 """
 
 import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,8 +20,9 @@ from mixbake.evaluate.drawing import drawing
 from mixbake.evaluate.kept import KeptParts
 from mixbake.evaluate.parts import ANOMALY, CLEAN, PERTURBED, PGD, RENDITION, Bench, Finding, Part, list_parts
 from mixbake.evaluate.predict import Subject, open_subject
+from mixbake.evaluate.published import dataset_of
 from mixbake.evaluate.reports import write_report
-from mixbake.evaluate.results import C_BAR, RESULTS, C, Corrupted, Perturbed, Results, Scores, to_json
+from mixbake.evaluate.results import C_BAR, RESULTS, C, Corrupted, Perturbed, Results, to_json
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.store import publish_bytes, remove_leftovers
 from mixbake.stream.settings import usual_threads
@@ -126,39 +126,40 @@ def _results(
     settled: Settled, subject: Subject, findings: Findings, unmeasured: tuple[str, ...], seconds: Mapping[str, float]
 ) -> Results:
     asked = settled.asked
-    found: dict[str, dict[tuple[Any, ...], Any]] = {
+    found: dict[str, dict[str, Any]] = {
         group: {part.key: finding for part, finding in findings if part.group == group}
         for group in (CLEAN, C, C_BAR, PERTURBED, PGD, ANOMALY, RENDITION)
     }
     labels = _labels(settled, subject)
-    imagenet = _knows_imagenet(subject)
+    small = scale_of(subject.size, subject.size) == "cifar"
+    generated = [C] if asked.corrupt == GENERATED else []
     return Results(
         model=subject.about,
         source=asked.on,
         limit=asked.limit,
         device=subject.device_name,
         precision=subject.precision,
-        clean=found[CLEAN][()],
+        clean=found[CLEAN][""],
         corruptions={
             group: Corrupted(
                 label=labels[group],
-                stand_in=asked.corrupt == GENERATED and group == C,
-                imagenet=imagenet and not (asked.corrupt == GENERATED and group == C),
-                scores=_by_severity(found[group]),
+                stand_in=group in generated,
+                imagenet=dataset_of(subject.classes) == "ImageNet" and group not in generated,
+                pooled=small,
+                found=found[group],
             )
             for group in (C, C_BAR)
             if found[group]
         },
         perturbed=Perturbed(
             label=labels[PERTURBED],
-            imagenet=False,
-            flips={key[0]: one for key, one in found[PERTURBED].items()},
+            flips=found[PERTURBED],
         )
         if found[PERTURBED]
         else None,
-        attacked=found[PGD].get(()),
-        anomalies={key[0]: one for key, one in found[ANOMALY].items()},
-        rendition=found[RENDITION].get(()),
+        attacked=found[PGD].get(""),
+        anomalies=found[ANOMALY],
+        rendition=found[RENDITION].get(""),
         missing=(*settled.missing, *unmeasured),
         notes=settled.notes,
         seed=asked.seed,
@@ -166,24 +167,11 @@ def _results(
     )
 
 
-def _by_severity(found: Mapping[tuple[Any, ...], Any]) -> dict[str, dict[int, Scores]]:
-    scores: dict[str, dict[int, Scores]] = {}
-    for (name, severity), one in found.items():
-        scores.setdefault(name, {})[severity] = one
-    return scores
-
-
 def _labels(settled: Settled, subject: Subject) -> dict[str, str]:
     """What tables call the groups: a folder's own name, or that it is no published set."""
-    small = scale_of(subject.size, subject.size) == "cifar"
-    published = f"CIFAR-{100 if len(subject.classes) == 100 else 10}-C" if small else "ImageNet-C"
     named = {C: settled.corrupt, C_BAR: settled.corrupt_bar, PERTURBED: settled.perturb}
     labels = {group: found.label for group, found in named.items() if found is not None}
     if settled.asked.corrupt == GENERATED:
-        labels[C] = f"stand-ins, generated here; not {published}"
+        published = dataset_of(subject.classes)
+        labels[C] = f"stand-ins, generated here; {f'not {published}-C' if published else 'no published set'}"
     return labels
-
-
-def _knows_imagenet(subject: Subject) -> bool:
-    """Whether errors may be divided by AlexNet's, which are of these classes."""
-    return len(subject.classes) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in subject.classes)

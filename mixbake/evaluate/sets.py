@@ -60,6 +60,7 @@ class Remembered:
         self._pictures, self._places = pictures, places
         fits = len(places) * size**2 * 3 <= KEPT_BYTES
         self._kept = pictures.read(places.tolist()) if fits else None
+        self._identity = self._identify()
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -77,6 +78,9 @@ class Remembered:
 
     def identity(self) -> Any:
         """Of all that are kept a hash of their pixels; else what the set says of itself."""
+        return self._identity
+
+    def _identify(self) -> Any:
         if self._kept is None:
             return self._pictures.identity()
         digest = hashlib.sha256(self._kept.data)

@@ -8,9 +8,10 @@ measured as published has a column of its own that says so, and published figure
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mixbake.evaluate.published import DATASETS, PUBLISHED, PublishedRow
-from mixbake.evaluate.results import METRICS, C, Corrupted, Results, measured
+from mixbake.evaluate.published import PUBLISHED, PublishedRow, dataset_of
+from mixbake.evaluate.results import METRICS, C, Results, measured, variant_of
 from mixbake.storage.card import escape_markdown
 
 NOTHING = "–"
@@ -43,22 +44,24 @@ class Column:
 
 
 def name_of(results: Results) -> str:
-    """What the rows of a run are called: recipe, network, and the loss if it is the consistency loss."""
-    recipe = results.model.get("recipe")
-    name = recipe.get("name") if isinstance(recipe, Mapping) else None
-    loss = ["JSD"] if results.model.get("loss") == "jsd" else []
-    return ", ".join([str(name or "weights of others"), str(results.model.get("model", "unknown network")), *loss])
+    """What the rows of a run are called: recipe, network, what is mixed while training, the consistency loss."""
+    training = _part_of(results, "training")
+    mix = [] if training.get("mix", "none") == "none" else [str(training["mix"])]
+    loss = ["JSD"] if training.get("loss") == "jsd" else []
+    name, network = recipe_of(results).get("name", "weights of others"), results.model.get("model", "unknown network")
+    return ", ".join([str(name), str(network), *mix, *loss])
 
 
-def dataset_of(results: Results) -> str | None:
-    """The published set whose classes the network knows."""
-    classes = sorted(map(str, results.model.get("classes", ())))
-    return DATASETS.get((len(classes), classes[0], classes[-1])) if classes else None
+def recipe_of(results: Results) -> Mapping[str, Any]:
+    """The recipe of the bake that a run was trained on; {} of weights that do not say."""
+    recipe = _part_of(results, "baking").get("recipe")
+    return recipe if isinstance(recipe, Mapping) else {}
 
 
-def column_of(results: Results, metric: str) -> Column:
-    """Where a metric of these results stands."""
-    return Column(metric, METRICS[metric].variant(results))
+def _part_of(results: Results, name: str) -> Mapping[str, Any]:
+    """A part of what a checkpoint says of itself; a stranger's may be anything."""
+    part = results.model.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def spell(metric: str, value: float | None) -> str:
@@ -78,11 +81,12 @@ def title_of(results: Sequence[Results]) -> str:
 
 def summary_table(results: Sequence[Results]) -> Table:
     """One row a run, one column a metric, in percent; below them what was published of the same set, with sources."""
-    datasets = {dataset_of(one) for one in results}
+    datasets = {dataset_of([*map(str, one.model.get("classes", ()))]) for one in results}
     known = datasets.pop() if len(datasets) == 1 else None
     published = [row for row in PUBLISHED if row.dataset == known]
     own = [
-        {column_of(one, name): value for name, value in measured(one).items() if value is not None} for one in results
+        {Column(name, variant_of(one, name)): value for name, value in measured(one).items() if value is not None}
+        for one in results
     ]
     theirs = [{Column(name, ""): value for name, value in row.metrics.items()} for row in published]
     order = list(METRICS)
@@ -116,7 +120,7 @@ def corruption_table(results: Sequence[Results], group: str = C) -> Table | None
     found = [(one, one.corruptions[group]) for one in results if group in one.corruptions]
     if not found:
         return None
-    names = list(dict.fromkeys(name for _, corrupted in found for name in corrupted.scores))
+    names = list(dict.fromkeys(name for _, corrupted in found for name in corrupted.found))
     return Table(
         title=f"Errors by corruption, mean over severities. {title_of([one for one, _ in found])}",
         head=("Method", "Set", *(name.replace("_", " ") for name in names)),
@@ -124,7 +128,7 @@ def corruption_table(results: Sequence[Results], group: str = C) -> Table | None
             (
                 f"{name_of(one)}, seed {one.model.get('seed', NOTHING)}",
                 "stand-in" if corrupted.stand_in else "as published",
-                *(spell("mce", mean_over_severities(corrupted, name)) for name in names),
+                *(spell("mce", corrupted.found[name].error if name in corrupted.found else None) for name in names),
             )
             for one, corrupted in found
         ),
@@ -132,16 +136,11 @@ def corruption_table(results: Sequence[Results], group: str = C) -> Table | None
     )
 
 
-def mean_over_severities(group: Corrupted, corruption: str) -> float | None:
-    """Mean error of one corruption; None if it was not measured."""
-    scores = group.scores.get(corruption)
-    return sum(one.error for one in scores.values()) / len(scores) if scores else None
-
-
 def _labels(results: Sequence[Results]) -> tuple[str, ...]:
     """What the groups of pictures are called, and what is missing, a line each."""
     lines = [f"{name}: {group.label}" for one in results for name, group in one.corruptions.items()]
     lines += [f"Videos: {one.perturbed.label}" for one in results if one.perturbed]
+    lines += [f"Anomalies: {', '.join(one.anomalies)}" for one in results if one.anomalies]
     lines += [f"Missing: {line}" for one in results for line in one.missing]
     return tuple(dict.fromkeys(lines))
 

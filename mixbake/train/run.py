@@ -31,7 +31,7 @@ from mixbake.train.networks.weights import load_weights
 from mixbake.train.ranks import Ranks, joined
 from mixbake.train.records import Metrics, begin_run, note_start
 from mixbake.train.schedules import Schedule
-from mixbake.train.settings import TrainSettings
+from mixbake.train.settings import FREE, TrainSettings, plain
 from mixbake.train.validation import Validation
 
 _RESIDENT: Mapping[str, bool | str] = {"auto": "auto", "always": True, "never": False}
@@ -144,9 +144,27 @@ def prepare(settings: TrainSettings, ranks: Ranks, loader: ShardLoader, show: Sh
     return replace(parts, validation=validation or None, about=lambda: _about(settings, loader))
 
 
+BAKING = (
+    "recipe",
+    "source",
+    "images",
+    "baked",
+    "mixing",
+    "mixing_sets",
+    "crop",
+    "flip",
+    "views",
+    "codec",
+    "quality",
+    "background",
+)
+"""What of a plan decides what a network learns, but for the seed; the rest only how it is carried out."""
+
+
 def _about(settings: TrainSettings, loader: ShardLoader) -> dict[str, Any]:
-    """What goes with the weights; of a bake that grows, its newest digest."""
-    plan = loader.bake.plan
+    """What goes with the weights: all that decides them. Of a bake that grows, its newest state."""
+    bake, plan = loader.bake, loader.bake.plan
+    training = {name: value for name, value in plain(settings).items() if name not in {*FREE, "seed"}}
     return {
         "model": settings.model,
         "dropout": settings.dropout,
@@ -155,14 +173,10 @@ def _about(settings: TrainSettings, loader: ShardLoader) -> dict[str, Any]:
         "mean": list(settings.mean),
         "std": list(settings.std),
         "seed": settings.seed,
-        "loss": settings.loss,
-        "epochs": settings.epochs,
-        "bake": loader.bake.digest,
-        "plan": loader.bake.plan_digest,
-        "recipe": dict(plan.recipe),
-        "views": plan.views,
-        "mixing": plan.mixing,
-        "data": plan.source,
+        "bake": bake.digest,
+        "plan": bake.plan_digest,
+        "training": training,
+        "baking": {name: getattr(plan, name) for name in BAKING} | {"epochs_worth": bake.epochs_worth},
     }
 
 

@@ -72,14 +72,34 @@ def test_only_equal_seeds_are_paired_and_one_run_has_no_error() -> None:
 
 def test_runs_that_differ_in_more_than_the_seed_are_two_groups() -> None:
     weak = invent("layermix-cifar", 0)
-    model = {**weak.model, "recipe": {**weak.model["recipe"], "severity": 3}}
-    found = compare([weak, invent("layermix-cifar", 0, model=model), invent("plain")])
+    strong = {**weak.model, "baking": {"recipe": {**weak.model["baking"]["recipe"], "severity": 3}}}
+    found = compare([weak, invent("layermix-cifar", 0, model=strong), invent("plain")])
     assert [group.name for group in found.groups] == [
         "layermix-cifar, wrn40_4",
         "layermix-cifar, wrn40_4, settings 2",
         "plain, wrn40_4",
     ]
-    assert any('"severity": 3' in note for note in found.notes)
+    assert "layermix-cifar, wrn40_4, settings 2: baking.recipe.severity 3, not None" in found.notes
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("setting", "name"), [({"mix": "cutmix"}, ", cutmix"), ({"lr": 0.2}, ", settings 2")])
+def test_runs_trained_otherwise_are_no_seeds_of_one_group(setting: dict[str, Any], name: str, seed: int) -> None:
+    usual = invent("plain")
+    model = {**usual.model, "seed": seed, "training": {**usual.model["training"], **setting}}
+    assert [one.name for one in compare([usual, invent("plain", model=model)]).groups] == [
+        "plain, wrn40_4",
+        f"plain, wrn40_4{name}",
+    ]
+
+
+def test_a_cell_says_of_how_many_runs_it_is_when_they_are_not_all() -> None:
+    runs = [*trials(0, 1)[:-1], dataclasses.replace(trials(1)[1], attacked=None)]
+    means, differences = comparison_tables(compare(runs))
+    pgd = [head.startswith("PGD") for head in means.head].index(True)
+    assert [row[pgd] for row in means.rows] == ["90.0 ± 0.0", "90.0 (n=1)"]
+    assert differences.rows[0][1] == "2"
+    assert differences.rows[0][pgd] == "0.0 (n=1)"
 
 
 def test_what_only_some_have_measured_is_not_compared() -> None:

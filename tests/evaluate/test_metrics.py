@@ -245,3 +245,13 @@ def test_what_does_not_fit_is_refused(logits: Reals, labels: NDArray[np.int64], 
 def test_flips_need_two_frames_of_a_video(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="two frames in each"):
         metrics.measure_flips(np.zeros(shape, np.int64), noise=False)
+
+
+def test_gaps_of_opposite_signs_cancel_in_the_calibration_of_all_severities_together() -> None:
+    sure = one_hot(np.zeros(200, np.int64), 2, math.log(3))  # three quarters for the first class
+    often, seldom = (np.repeat([0, 1], [right, 200 - right]) for right in (170, 130))
+    found = metrics.score_severities([(1, sure, often), (2, sure, seldom)])
+    assert found.scores == {1: metrics.score(sure, often), 2: metrics.score(sure, seldom)}
+    assert [one.rms for one in found.scores.values()] == pytest.approx([0.1, 0.1])
+    assert found.rms == pytest.approx(0)
+    assert found.error == pytest.approx(0.25)

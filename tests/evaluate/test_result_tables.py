@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from invented import CIFAR10, invent, scores
 
-from mixbake.evaluate.published import ALEXNET_ERRORS, ALEXNET_FLIPS, DATASETS, PUBLISHED
+from mixbake.evaluate.published import ALEXNET_ERRORS, DATASETS, PUBLISHED
 from mixbake.evaluate.results import (
     C_BAR,
     METRICS,
@@ -17,8 +17,10 @@ from mixbake.evaluate.results import (
     Corrupted,
     Flips,
     Perturbed,
+    Results,
+    Severities,
     lines,
-    normalised_mfr,
+    normalised_mce,
     summary,
     to_json,
 )
@@ -52,16 +54,26 @@ def test_every_published_row_names_its_source_and_holds_shares_of_known_metrics(
     assert all(0 < value < 1 for value in row.metrics.values())
 
 
-def test_a_network_that_flips_as_alexnet_has_a_rate_of_one() -> None:
-    flips = {
-        name: Flips(videos=1, frames=31, flip_probability=most, top5_distance=1) for name, most in ALEXNET_FLIPS.items()
+def test_a_network_that_errs_as_alexnet_has_an_mce_of_one() -> None:
+    def of(found: dict[str, Severities], *, imagenet: bool = True) -> Results:
+        group = Corrupted(label="ImageNet-C", stand_in=False, imagenet=imagenet, pooled=False, found=found)
+        return invent(corruptions={C: group})
+
+    found = {
+        name: Severities(scores={s: scores(error + (s - 3) / 100) for s in range(1, 6)}, rms=0.1)
+        for name, error in ALEXNET_ERRORS.items()
     }
-    of_imagenet = Perturbed(label="ImageNet-P", imagenet=True, flips=flips)
-    assert normalised_mfr(invent(perturbed=of_imagenet)) == pytest.approx(1)
-    assert normalised_mfr(invent(perturbed=dataclasses.replace(of_imagenet, imagenet=False))) is None
-    del flips["tilt"]
-    assert normalised_mfr(invent(perturbed=dataclasses.replace(of_imagenet, flips=flips))) is None
-    assert len(ALEXNET_ERRORS) == 15
+    assert len(found) == 15
+    assert normalised_mce(of(found)) == pytest.approx(1)
+    assert normalised_mce(of(found, imagenet=False)) is None
+    assert normalised_mce(of({name: one for name, one in found.items() if name != "fog"})) is None
+
+
+def test_calibration_under_corruption_is_pooled_where_it_is_published_so() -> None:
+    group = invent().corruptions[C]
+    assert METRICS["rms_corrupted"].value(invent()) == pytest.approx(0.05)
+    each = invent(corruptions={C: dataclasses.replace(group, pooled=False)})
+    assert METRICS["rms_corrupted"].value(each) == pytest.approx(0.06)
 
 
 def test_published_rows_stand_below_ones_own_of_the_same_classes_alone() -> None:
@@ -85,7 +97,7 @@ def test_what_was_not_measured_as_published_never_stands_in_a_published_column()
     assert column(table, "mCE, stand-in")[0] == "16.0"
     assert set(column(table, "mCE, stand-in")[1:]) == {NOTHING}
     assert column(table, "mCE")[0] == NOTHING
-    assert column(table, "RMS, corrupted, stand-in")[0] == "6.0"
+    assert column(table, "RMS, corrupted, stand-in")[0] == "5.0"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +106,11 @@ def test_what_was_not_measured_as_published_never_stands_in_a_published_column()
         ({"corruptions": 3}, "mCE, 15 of 75 sets"),
         ({"attacked": dataclasses.replace(invent().attacked, kind="exact")}, "PGD error, exact"),
         ({"anomalies": {"set0": invent().anomalies["set0"]}}, "AUROC, 1 set"),
+        ({"clean": dataclasses.replace(invent().clean, images=300)}, "AUPR, smaller sets"),
+        ({"limit": 50}, "Clean error, 50 pictures"),
+        ({"limit": 50, "stand_in": True}, "mCE, stand-in, 50 pictures"),
         (
-            {"perturbed": Perturbed(label="P", imagenet=False, flips=ONE_VIDEO)},
+            {"perturbed": Perturbed(label="P", flips=ONE_VIDEO)},
             "mFP, 1 of 10 perturbations",
         ),
     ],
@@ -109,7 +124,7 @@ def test_what_is_incomplete_or_different_says_so(changed, title: str) -> None:
     [
         ({"corruptions": 3}, "mce", "15 of 75 sets"),
         ({"stand_in": True}, "rms_corrupted", "stand-in"),
-        ({"perturbed": Perturbed(label="P", imagenet=False, flips=ONE_VIDEO)}, "mfp", "1 of 10 perturbations"),
+        ({"perturbed": Perturbed(label="P", flips=ONE_VIDEO)}, "mfp", "1 of 10 perturbations"),
     ],
 )
 def test_the_summary_has_what_was_measured_as_published_alone(changed, metric: str, variant: str) -> None:
@@ -127,13 +142,16 @@ def test_the_summary_has_what_was_measured_as_published_alone(changed, metric: s
 
 
 def test_both_sets_have_a_mean_only_when_both_are_whole() -> None:
-    def both(*counts: int) -> float | None:
+    def both(*counts: int, stand_in: bool = False) -> float | None:
         groups = {
             name: Corrupted(
                 label=name,
-                stand_in=False,
+                stand_in=stand_in and name == C,
                 imagenet=False,
-                scores={f"c{n}": dict.fromkeys(range(1, 6), scores(error)) for n in range(count)},
+                pooled=True,
+                found={
+                    f"c{n}": Severities(scores=dict.fromkeys(range(1, 6), scores(error)), rms=0) for n in range(count)
+                },
             )
             for name, count, error in zip((C, C_BAR), counts, (0.1, 0.2), strict=True)
         }
@@ -142,6 +160,7 @@ def test_both_sets_have_a_mean_only_when_both_are_whole() -> None:
     assert both(15, 10) == pytest.approx(0.14)
     assert both(14, 10) is None
     assert both(15, 9) is None
+    assert both(15, 10, stand_in=True) is None
 
 
 def test_the_limit_is_in_the_title_and_what_is_missing_below() -> None:
@@ -202,7 +221,7 @@ HOSTILE = r"a|b\\c{d}$e$#%&_^~<script>[x](http://y)`z`" + "\n\r\u2028\u202e\x1b[
 
 
 def test_a_hostile_name_stays_one_cell() -> None:
-    model = {**invent().model, "recipe": {"name": HOSTILE}, "model": HOSTILE, "classes": []}
+    model = {**invent().model, "baking": {"recipe": {"name": HOSTILE}}, "model": HOSTILE, "classes": []}
     table = summary_table([invent(model=model, source=HOSTILE, missing=(HOSTILE,))])
     plain = summary_table([invent(model={**invent().model, "classes": []}, source="x", missing=("x",))])
     for written, usual in ((markdown(table), markdown(plain)), (latex(table), latex(plain))):
