@@ -8,7 +8,7 @@ everything in turns, so that a busy machine slows all alike:
   transforms   `mixbake.transforms`, one picture a call, as a DataLoader would call it
   reference    reference_recipes.py (Pillow, numpy, torch), reference_layermix.py (torchvision, float)
   v2.AugMix    torchvision's, severity and op set as they come, on a uint8 tensor
-Prints medians and the ratios of the medians. Needs the extra `train`.
+Prints medians and the ratios of the medians, and how long each mixing set takes that is drawn. Needs the extra `train`.
 """
 
 import argparse
@@ -42,6 +42,7 @@ from reference_recipes import tensor
 from mixbake.core.render import Canvas, fitted, flat_pictures, render_each, render_stack
 from mixbake.data.decode import decode
 from mixbake.data.demo import draw_demo
+from mixbake.data.generators import GENERATORS
 from mixbake.data.pictures import prepare
 from mixbake.data.prepared import PictureSet
 from mixbake.recipes.presets import resolve
@@ -56,6 +57,8 @@ TRANSFORMS: dict[str, type[RecipeTransform]] = {
     "ipmix": IPMix,
 }
 IMAGES = 64
+DRAWN_SIDE = 512
+"""Side of the mixing pictures that are drawn."""
 LOT = {True: 1024, False: 64}
 """Variants drawn at once: small ones, large ones."""
 AUGMIX = "v2.AugMix"
@@ -216,19 +219,35 @@ def measure(found: dict[str, Way], rounds: int, seconds: float) -> dict[str, lis
     return rates
 
 
-def table(size: int, rates: dict[str, list[float]]) -> str:
-    """Markdown: medians, spread, ratios to the plain rendition and to torchvision's AugMix."""
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    lines = [
-        f"| {size} px | variants/s | least to most | × its reference | × {AUGMIX} |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, values in rates.items():
-        reference = medians.get(f"{name.partition(',')[0]}, reference")
-        own = f"{medians[name] / reference:.1f}" if reference else ""
-        spread = f"{min(values):,.0f} to {max(values):,.0f}"
-        lines.append(f"| {name} | {medians[name]:,.0f} | {spread} | {own} | {medians[name] / medians[AUGMIX]:.1f} |")
+def table(sizes: dict[int, dict[str, list[float]]]) -> str:
+    """Markdown, a row each way: medians, spread, and ratios to the plain rendition, of all sizes beside each other."""
+    titles = [f"{size} px, variants/s | least to most | × its reference" for size in sizes]
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (1 + 3 * len(sizes)) + "|"]
+    for name in next(iter(sizes.values())):
+        cells = [cell for rates in sizes.values() for cell in _cells(name, rates)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cells(name: str, rates: dict[str, list[float]]) -> tuple[str, str, str]:
+    median = statistics.median(rates[name])
+    reference = rates.get(f"{name.partition(',')[0]}, reference")
+    ratio = f"{median / statistics.median(reference):.1f}" if reference else ""
+    return f"{median:,.0f}", f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f}", ratio
+
+
+def time_drawn(count: int) -> dict[str, float]:
+    """Milliseconds that one picture of each kind of drawn mixing set takes, the mean of the first `count`."""
+    times = {}
+    for name, generator in GENERATORS.items():
+        generator.compile()
+        for kind, draw_picture in generator.kinds.items():
+            begun = time.perf_counter()
+            for number in range(count):
+                draw_picture(number, seed=0, side=DRAWN_SIDE)
+            spent = (time.perf_counter() - begun) * 1000 / count
+            times[f"{name}:{generator.option}={kind}" if kind else name] = spent
+    return times
 
 
 def machine() -> str:
@@ -252,6 +271,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1, help="of each measurement, at least")
+    parser.add_argument("--drawn", type=int, default=24, help="pictures of each drawn mixing set; 0: none")
     parser.add_argument("--json", type=Path, help="file to write every rate to")
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -262,7 +282,11 @@ def main() -> None:
     for size in given.size:
         rates = measure(ways(given.recipes, load(given.images, given.mixing, size)), given.rounds, given.seconds)
         document["sizes"][size] = rates
-        print("\n" + table(size, rates))
+    print("\n" + table(document["sizes"]))
+    if given.drawn:
+        document["drawn"] = time_drawn(given.drawn)
+        print(f"\n| Mixing set, {DRAWN_SIDE} px | ms a picture, mean of {given.drawn} |\n|---|---|")
+        print("\n".join(f"| {name} | {spent:.0f} |" for name, spent in document["drawn"].items()))
     if given.json:
         given.json.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -30,7 +30,7 @@ def cells(table: str) -> dict[str, list[str]]:
 @pytest.mark.slow
 def test_recipes_are_measured_beside_their_references(tmp_path: Path, picture_folder: Path) -> None:
     file = tmp_path / "rates.json"
-    brief = ("--size", 16, 72, "--recipes", "layermix", "augmix", "--rounds", 1, "--seconds", 0)
+    brief = ("--size", 16, 72, "--recipes", "layermix", "augmix", "--rounds", 1, "--seconds", 0, "--drawn", 1)
     table = cells(run("bench_recipes.py", *brief, "--mixing", picture_folder, "--json", file))
     document = json.loads(file.read_text())
     assert "one core, 1 thread" in document["machine"]
@@ -38,7 +38,12 @@ def test_recipes_are_measured_beside_their_references(tmp_path: Path, picture_fo
         rates = document["sizes"][size]
         assert {"v2.AugMix", "layermix, bake", "layermix, reference", "augmix, bake", "augmix, reference"} <= set(rates)
         assert all(rate > 0 for (rate,) in rates.values())
+        assert {"layermix, transform of PIL", "layermix, transform of numpy"} <= set(rates)
         assert set(rates) <= set(table)
+        assert all(len(table[name]) == 6 for name in rates)
+    assert {"fractals", "deadleaves:shapes=textured", "spectrum", "ifs"} <= set(document["drawn"])
+    assert all(spent > 0 for spent in document["drawn"].values())
+    assert set(document["drawn"]) <= set(table)
 
 
 @pytest.mark.slow

@@ -19,9 +19,10 @@ from mixbake.data.sources import open_source
 from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.loaded import is_file
 from mixbake.recipes.presets import NamedRecipe, resolve
+from mixbake.recipes.weights import require_weights, weighted
 from mixbake.storage import codecs
 from mixbake.storage.environment import environment_id
-from mixbake.storage.plan import MOST_IMAGES, MOST_WEIGHT, Plan, block_images, source_digest
+from mixbake.storage.plan import MOST_IMAGES, Plan, block_images, source_digest
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -87,7 +88,9 @@ class BuildSettings:
         _between("--jobs", self.jobs, 0, 4096)
         if self.size:
             _between("--size", self.size, *SIZES)
-        self._require_weights()
+        if not self.mixing_sets:
+            raise UsageError("--mixing-set: name one at least, for example fractals")
+        require_weights(self.mixing_weights, self.mixing_sets, name="--mixing-weights")
         if self.repair and self.overwrite:
             raise UsageError("--repair keeps what is whole and --overwrite deletes everything: choose one")
 
@@ -95,22 +98,6 @@ class BuildSettings:
     def mixing_sets(self) -> tuple[str, ...]:
         """Every mixing set, in order."""
         return (self.mixing_set,) if isinstance(self.mixing_set, str) else self.mixing_set
-
-    def _require_weights(self) -> None:
-        sets, weights = self.mixing_sets, self.mixing_weights
-        if not sets:
-            raise UsageError("--mixing-set: name one at least, for example fractals")
-        if not weights:
-            return
-        for weight in weights:
-            if type(weight) is not int:
-                raise UsageError(f"--mixing-weights {weight}: give whole numbers, for example 3,1")
-            _between("--mixing-weights", weight, 0, MOST_WEIGHT)
-        if len(weights) != len(sets):
-            given = ",".join(map(str, weights))
-            raise UsageError(f"--mixing-weights {given} for {len(sets)} mixing sets ({', '.join(sets)}): one for each")
-        if not any(weights):
-            raise UsageError("--mixing-weights are all 0: one set at least must be mixed with")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +143,7 @@ def make_plan(settings: BuildSettings, *, pictures_folder: Path, jobs: int, say:
         baked=baked,
         mixing=pictures.digest if pictures else None,
         pictures=len(pictures) if pictures else 0,
-        mixing_sets=_weighted(pictures, settings.mixing_weights) if pictures else (),
+        mixing_sets=weighted(pictures.counts, settings.mixing_weights) if pictures else (),
         size=size,
         crop=choose_crop(settings.crop, size),
         flip=choose_flip(settings.flip, named),
@@ -253,11 +240,6 @@ def _pictures(
     skipped = f", {len(pictures.skipped)} unreadable" if pictures.skipped else ""
     say(f"{len(pictures):,} mixing pictures ({spell_specs(settings.mixing_set)}){skipped}")
     return pictures
-
-
-def _weighted(pictures: PictureSet, weights: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Pictures and weight of each set. A single one's weight changes nothing: it is left out, so that plans are one."""
-    return tuple(zip(pictures.counts, weights, strict=True)) if len(weights) > 1 else ()
 
 
 def _ignored(listing: Listing) -> str:

@@ -57,7 +57,7 @@ def _told_own(recipe: Any) -> Iterator[str]:
 @recipes.command()
 def gallery(
     out: Annotated[Path, typer.Argument(help="A new page, OUT.html, or sheet, OUT.png.")],
-    image: Annotated[str, typer.Option("--image", help="A picture, or demo:number=47.")] = "demo:number=47",
+    image: Annotated[str | None, typer.Option("--image", help="A picture, or demo:number=47 (if not given).")] = None,
     mixing_set: Annotated[
         list[str] | None,
         typer.Option("--mixing-set", "--mixing", help="Folder, or fractals:count=24 (if not given). Again for more."),
@@ -69,12 +69,12 @@ def gallery(
     ] = None,
 ) -> None:
     """Show one image through every recipe, layer, operation and blend: on a page, or on one sheet."""
-    from mixbake.gallery.subject import MIXING  # noqa: PLC0415 - quick --help
+    from mixbake.gallery.subject import IMAGE, MIXING  # noqa: PLC0415 - quick --help
     from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415
     from mixbake.progress import counting_each  # noqa: PLC0415
 
     sets = tuple(mixing_set or (MIXING,))
-    settings = GallerySettings(image=image, mixing_set=sets, size=size, seed=seed, recipes=tuple(recipe or ()))
+    settings = GallerySettings(image=image or IMAGE, mixing_set=sets, size=size, seed=seed, recipes=tuple(recipe or ()))
     with counting_each() as progress:
         parts = write_gallery(out, settings, progress=progress)
     counts = (f"{sum(len(row.exhibits) for row in part.rows)} of {part.topic}" for part in parts)

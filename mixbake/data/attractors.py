@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixbake.core.jit import jit
 from mixbake.core.rng import stream
 from mixbake.data.quantised import raw_words, uniforms
+from mixbake.data.richness import first_good
 
 IFS_VERSION = 1
 """Raised whenever any picture changes, so that cached ones are drawn again."""
@@ -49,7 +50,7 @@ def draw_attractor(number: int, *, seed: int, side: int) -> Pixels:
 
     System k comes from the stream ("ifs", seed, number, k).
     """
-    chosen = next((k for k in range(TRIES - 1) if _is_filling(number, seed, k)), TRIES - 1)
+    chosen = first_good(TRIES, lambda k: _is_filling(number, seed, k))
     shown = _game(number, seed, chosen, max(POINTS, _points(side)))
     plane = np.zeros((side, side), np.uint8)
     _scatter(shown[: _points(side)], _frame(shown[:POINTS]), plane)

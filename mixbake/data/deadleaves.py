@@ -7,6 +7,8 @@ the model's stationary law (Kendall and Thönnes, "Perfect simulation in stochas
 Rule: leaves are drawn in units of the side, so another side shows the same leaves.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from mixbake.core.jit import inline, jit
 from mixbake.core.kernels.lanes import cosine, sine
 from mixbake.core.rng import stream
 from mixbake.data.quantised import uniforms
-from mixbake.data.richness import PREVIEW, has_range
+from mixbake.data.richness import PREVIEW, first_good, has_range
 from mixbake.data.spectrum import draw_texture
 
 DEADLEAVES_VERSION = 1
@@ -42,7 +44,6 @@ TRIES = 16
 
 _LOT = 512
 """Leaves drawn at a time."""
-_TURN = 3.141592653589793
 
 Pixels = NDArray[np.uint8]
 Reals = NDArray[np.float64]
@@ -53,8 +54,7 @@ def draw_dead_leaves(number: int, *, seed: int, side: int, shapes: str) -> Pixel
 
     shapes: of SHAPES. Draw k comes from the stream ("deadleaves", shapes, seed, number, k).
     """
-    tried = range(TRIES - 1)
-    chosen = next((k for k in tried if has_range(_draw(number, seed, k, PREVIEW, shapes))), TRIES - 1)
+    chosen = first_good(TRIES, lambda k: has_range(_draw(number, seed, k, PREVIEW, shapes)))
     return _draw(number, seed, chosen, side, shapes)
 
 
@@ -79,7 +79,7 @@ def _draw(number: int, seed: int, attempt: int, side: int, shapes: str) -> Pixel
         radii = draw_radii(rng, _LOT)
         centres = uniforms(rng, 0.0, 1.0, _LOT, 2)
         kinds = np.array(SHAPES[shapes])[rng.integers(len(SHAPES[shapes]), size=_LOT)]
-        angles = uniforms(rng, -_TURN, _TURN, _LOT, 4)
+        angles = uniforms(rng, -math.pi, math.pi, _LOT, 4)
         fills = rng.integers(256, size=(_LOT, 4))
         left -= _lay(radii * side, centres * side, kinds, angles, fills, textures, out, covered)
     return out
@@ -96,16 +96,16 @@ def _textures(number: int, seed: int, attempt: int, side: int) -> Pixels:
 def _corners(kind: int, angles: Reals, x: float, y: float, radius: float, corners: Reals) -> int:
     """Write the corners of a polygon, in order round the circle of its radius, into float64[4, 2]; returns how many."""
     count = 3 if kind == TRIANGLE else 4
-    quarter, eighth, slant = 0.5 * _TURN, 0.25 * _TURN, 0.25 * (angles[0] + _TURN)
+    quarter, eighth, slant = 0.5 * math.pi, 0.25 * math.pi, 0.25 * (angles[0] + math.pi)
     for i in range(count):
         if kind == SQUARE:
             angle = (i - 1.5) * quarter
         elif kind == ORIENTED:
             angle = 0.25 * angles[0] - eighth + (i - 1) * quarter
         elif kind == RECTANGLE:
-            angle = (slant, _TURN - slant, slant - _TURN, -slant)[i]
+            angle = (slant, math.pi - slant, slant - math.pi, -slant)[i]
         else:
-            angle = _TURN + eighth  # above all of them
+            angle = math.pi + eighth  # above all of them
             for other in angles[:count]:
                 if other < angle and (i == 0 or other > corners[i - 1, 0]):
                     angle = other

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mixbake.core.rng import stream
 from mixbake.data.families import FAMILIES, draw_family
-from mixbake.data.richness import PREVIEW, shortfalls
+from mixbake.data.richness import PREVIEW, first_good, shortfalls
 
 FRACTALS_VERSION = 1
 """Raised whenever any picture changes, so that cached ones are drawn again."""
@@ -22,7 +22,7 @@ def draw_fractal(number: int, *, seed: int, side: int) -> NDArray[np.uint8]:
 
     Draw k comes from the stream ("fractals", seed, number, k). Another side shows the same picture.
     """
-    chosen = next((k for k in range(TRIES - 1) if not shortfalls(_draw(number, seed, k, PREVIEW))), TRIES - 1)
+    chosen = first_good(TRIES, lambda k: not shortfalls(_draw(number, seed, k, PREVIEW)))
     return _draw(number, seed, chosen, side)
 
 

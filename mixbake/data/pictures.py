@@ -29,7 +29,7 @@ PREPARATION = 1
 """Version of what `prepare` does to pixels: a file of another version is not reused."""
 
 MOST_ENLARGED = 4
-"""A set whose pictures are all smaller than this part of the output is refused: blown up they are blots."""
+"""A set whose pictures are all smaller than 1/MOST_ENLARGED of the output is refused: blown up they are blots."""
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, done, total)."""

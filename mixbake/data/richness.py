@@ -5,6 +5,8 @@ purely noisy draws are refused. Everything is measured on the luminance of a sma
 Rule: thresholds are data (`LIMITS`), each with its reason.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,10 +28,15 @@ PREVIEW = 64
 """Side of the preview that is judged."""
 
 
+def first_good(tries: int, is_good: Callable[[int], bool]) -> int:
+    """The first good one of the draws 0 to tries − 1; the last one if none before it is, good or weak."""
+    return next((attempt for attempt in range(tries - 1) if is_good(attempt)), tries - 1)
+
+
 def measure(preview: NDArray[np.uint8]) -> dict[str, float]:
     """Each measure of `LIMITS` for a uint8 PREVIEW×PREVIEW×3 picture."""
     channels = preview.astype(np.float64)
-    luminance = channels @ (0.299, 0.587, 0.114)
+    luminance = channels @ (LUMA / 1000)
     steps = np.concatenate((np.abs(np.diff(luminance, axis=0)).ravel(), np.abs(np.diff(luminance, axis=1)).ravel()))
     levels = np.bincount((luminance / 4.0).astype(np.intp).ravel(), minlength=64) / luminance.size
     tiles = _tiles(luminance, 4)

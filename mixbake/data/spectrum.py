@@ -19,7 +19,7 @@ from mixbake.core.kernels.lanes import cosine, exp2, log2, sine
 from mixbake.core.rng import Word, stream
 from mixbake.data.colourings import draw_colouring
 from mixbake.data.quantised import raw_words, uniform
-from mixbake.data.richness import PREVIEW, has_range
+from mixbake.data.richness import PREVIEW, first_good, has_range
 
 SPECTRUM_VERSION = 1
 """Raised whenever any picture changes, so that cached ones are drawn again."""
@@ -53,9 +53,8 @@ def draw_spectrum(number: int, *, seed: int, side: int) -> Pixels:
 
     Draw k comes from streams below ("spectrum", seed, number, k).
     """
-    paths = [("spectrum", seed, number, k) for k in range(TRIES)]
-    chosen = next((path for path in paths[:-1] if has_range(draw_texture(path, PREVIEW))), paths[-1])
-    return draw_texture(chosen, side)
+    chosen = first_good(TRIES, lambda k: has_range(draw_texture(("spectrum", seed, number, k), PREVIEW)))
+    return draw_texture(("spectrum", seed, number, chosen), side)
 
 
 def draw_texture(path: tuple[Word, ...], side: int) -> Pixels:

@@ -26,7 +26,8 @@ from mixbake.recipes.recipe import Extended, Lot, Recipe, draw
 Bytes = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]
 
-IMAGE = "demo:number=47"
+NUMBER = 47
+IMAGE = f"demo:number={NUMBER}"
 """A tilted heart on light stripes, in full colours: every operation can be seen on it."""
 MIXING = "fractals:count=24"
 SIZES = (16, 512)
@@ -134,12 +135,11 @@ def _read_image(image: str, size: int) -> Bytes:
         split = options.get("split", SPLITS[0])
         if split not in SPLITS:
             raise UsageError(f"{image!r}: split is {split!r}: choose from {', '.join(SPLITS)}")
-        usual = IMAGE.partition("=")[2]
-        number = whole_number(image, "number", options.get("number", usual), low=0, high=COUNTS[1] - 1)
+        number = whole_number(image, "number", options.get("number", str(NUMBER)), low=0, high=COUNTS[1] - 1)
         return draw_demo(number, size=size, split=split)
     path = Path(image)
     if not path.is_file():
-        raise UsageError(f"--image {image}: there is no such file: name a picture, or demo:number=47")
+        raise UsageError(f"--image {image}: there is no such file: name a picture, or {IMAGE}")
     try:
         return decode(path.read_bytes())
     except DecodeError as error:

@@ -75,9 +75,7 @@ def write_gallery(out: Path, settings: GallerySettings, *, progress: Progress) -
         for topic, (heading, found) in rows.items()
     ]
     shown = tuple(part for part in parts if part.rows)
-    title = (
-        "One image through every recipe" if not settings.recipes else f"One image through {', '.join(settings.recipes)}"
-    )
+    title = f"One image through {'every recipe' if every else ', '.join(settings.recipes)}"
     mixed = f", mixed with {spell_specs(settings.mixing_set)}" if subject.pictures else ""
     told = f"{settings.image} at {settings.size} px{mixed}, seed {settings.seed}."
     publish_bytes(out, KINDS[out.suffix.lower()](subject, title, told, shown))

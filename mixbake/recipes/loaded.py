@@ -255,7 +255,7 @@ class OwnRecipe:
 
     def with_parameters(self, values: Mapping[str, Any]) -> "OwnRecipe":
         """The same with some fields replaced. Raises UsageError for another kind of value, RecipeFailed."""
-        values = {name: _like(name, value, getattr(self.drawing, name)) for name, value in values.items()}
+        values = {name: like(name, value, getattr(self.drawing, name)) for name, value in values.items()}
         given = ", ".join(f"{name}={value!r}" for name, value in values.items())
         return replace(
             self, drawing=called(self.code, given or "its defaults", partial(replace, self.drawing, **values))
@@ -342,10 +342,14 @@ def _is_finite(value: Any) -> bool:
     return type(value) is not float or math.isfinite(value)
 
 
-def _like(name: str, value: Any, default: Any) -> Any:
-    """A value of the kind of its default; a whole number does for a decimal. Raises UsageError for any other."""
+def like(name: str, value: Any, default: Any) -> Any:
+    """A value of the kind of its default: numbers of numpy become Python's, lists tuples, 3.0 a 3.
+
+    Raises UsageError for any other.
+    """
+    value = value.item() if isinstance(value, np.generic) else tuple(value) if isinstance(value, list) else value
     if isinstance(value, tuple) and isinstance(default, tuple) and value:
-        return tuple(_like(name, one, default[0]) for one in value)
+        return tuple(like(name, one, default[0]) for one in value)
     if not _is_finite(value):
         raise UsageError(f"{name} {value!r}: give a number that is finite")
     # Flags of the command line give 3.0 where 3 is meant.

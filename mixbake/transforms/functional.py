@@ -15,7 +15,7 @@ from mixbake.recipes import presets
 from mixbake.recipes.presets import NamedRecipe
 from mixbake.transforms.kinds import pixels_of, take
 from mixbake.transforms.mixer import Mixer
-from mixbake.transforms.transform import mixed, plain_values, preset_of, require_views
+from mixbake.transforms.transform import mixed, plain_values, preset_of, require_ways
 from mixbake.transforms.words import Rng, Words, generator
 
 _WORDS = Words(seeded=False)
@@ -55,10 +55,10 @@ def _apply(
     *,
     preset: str | None = None,
     views: str = "mix",
-    return_provenance: bool = False,
+    return_provenance: bool | str = False,
     **parameters: Any,
 ) -> Any:
-    require_views(views)
+    require_ways(views, return_provenance)
     taken, name = take(image), preset_of(family, preset)
     mixer = _mixer(name, taken.pixels.shape[1], views == "jsd", tuple(sorted(plain_values(name, parameters).items())))
     word = _WORDS.draw(generator(rng), len(taken.pixels) if taken.batched else None)

@@ -26,8 +26,6 @@ Word = int | NDArray[np.int64]
 """What names a draw: 0 to 2^63 - 1, one an image."""
 
 _LIMITS = limits()
-_UNIFORM = np.zeros((0, 2), np.int64)
-"""Mixing sets without weights: any picture is as likely as any other."""
 
 
 def _table(named: NamedRecipe, rows: int, size: int) -> Programs:
@@ -60,13 +58,23 @@ class Mixer:
     """One recipe at one size, for any number of threads.
 
     seed: of the streams, as in a bake. pair: two variants of each image, with one picture, as aligned views have them.
+    mixing_sets: as `Lot` has them.
     """
 
-    __slots__ = ("_desk", "_key", "_picture_key", "_rows", "named", "size")
+    __slots__ = ("_desk", "_key", "_picture_key", "_rows", "_sets", "named", "size")
 
-    def __init__(self, named: NamedRecipe, *, size: int, seed: int, pair: bool) -> None:
+    def __init__(
+        self,
+        named: NamedRecipe,
+        *,
+        size: int,
+        seed: int,
+        pair: bool,
+        mixing_sets: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         self.named, self.size, self._rows = named, size, 2 if pair else 1
         self._key, self._picture_key = rng.key(seed, named.recipe.family), rng.key(seed, "picture")
+        self._sets = np.array(mixing_sets, np.int64).reshape(-1, 2)
         self._desk = _Desk(named, size, self._rows)
 
     def mix(self, images: Bytes, words: Word, pictures: program.Pictures) -> tuple[Programs, Bytes]:
@@ -103,6 +111,6 @@ class Mixer:
             picture_key=self._picture_key,
             key=self._key,
             pictures=pictures[2],
-            mixing_sets=_UNIFORM,
+            mixing_sets=self._sets,
             size=self.size,
         )

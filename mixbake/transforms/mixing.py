@@ -1,4 +1,4 @@
-"""The mixing set of a transform: as it was given, and prepared for a size as builds prepare theirs.
+"""The mixing sets of a transform: as they were given, and prepared for a size as builds prepare theirs.
 
 Pictures that are given themselves are kept as PNG files in the cache, in a folder named by a digest of their pixels,
 and are a folder from then on. Rule: what travels to other processes is a path, never pixels.
@@ -16,31 +16,40 @@ from PIL import Image
 
 from mixbake.core.jit import cache_root
 from mixbake.data.cache import adding
-from mixbake.data.generators import GENERATORS, parse_drawn
+from mixbake.data.generators import parse_drawn, suggest_name
 from mixbake.data.pictures import prepare
 from mixbake.data.prepared import PictureSet
 from mixbake.errors import UsageError
+from mixbake.recipes.weights import require_weights
 from mixbake.transforms.kinds import pixels_of
 
 MixingSet = str | Path | PictureSet | Sequence[Any]
-"""A folder, a drawn set as in `fractals:count=256`, an opened PictureSet, or pictures: PIL, uint8 H×W×3, tensors."""
-
-_DRAWN = " or ".join(map(repr, GENERATORS))
+"""A folder, a drawn set as in `fractals:count=256`, several of these, an opened PictureSet, or pictures: PIL, uint8
+H×W×3, tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing:
-    """A folder or a drawn set (spec), or else an opened set, which serves every size up to its side."""
+    """Folders and drawn sets (specs), or else an opened file of sets, which serves every size up to its side.
 
-    spec: str
+    weights: how often each set is mixed with; if empty, a picture is any of all.
+    """
+
+    specs: tuple[str, ...]
     opened: PictureSet | None
+    weights: tuple[int, ...]
+
+    def said(self) -> dict[str, Any]:
+        """The arguments that give the same."""
+        given: dict[str, Any] = {"mixing_set": self.specs[0] if len(self.specs) == 1 else list(self.specs)}
+        return given | ({"mixing_weights": self.weights} if self.weights else {})
 
     def prepared(self, *, size: int, gray: bool) -> PictureSet:
         """The set for images of that size. Raises UsageError when an opened set does not fit, and as `prepare` does."""
         opened = self.opened
         if opened is None:
             jobs = len(os.sched_getaffinity(0))
-            return prepare(self.spec, cache_root() / "pictures", size=size, gray=gray, jobs=jobs)
+            return prepare(self.specs, cache_root() / "pictures", size=size, gray=gray, jobs=jobs)
         if opened.side < size:
             raise UsageError(
                 f"mixing_set {opened.path} was prepared with a short side of {opened.side}, too small for {size}: "
@@ -51,23 +60,35 @@ class Mixing:
         return opened
 
 
-def understood(given: MixingSet) -> Mixing:
-    """A mixing set as given. Raises UsageError, naming the argument, when it is none."""
-    if isinstance(given, PictureSet):
-        return Mixing(spec=str(given.path), opened=given)
-    if isinstance(given, str) and parse_drawn(given) is not None:
-        return Mixing(spec=given, opened=None)
+def understood(given: MixingSet, weights: Sequence[int]) -> Mixing:
+    """Mixing sets as given. Raises UsageError, naming the argument, when they are none, or weights do not fit."""
+    opened = given if isinstance(given, PictureSet) else None
+    specs = (str(opened.path),) if opened else _specs(given)
+    sets = [f"{number} of {opened.path}" for number in range(1, len(opened.starts) + 1)] if opened else specs
+    given_weights = tuple(weights) if isinstance(weights, list | tuple) else (weights,)
+    require_weights(given_weights, sets, name="mixing_weights")
+    return Mixing(specs=specs, opened=opened, weights=given_weights)
+
+
+def _specs(given: Any) -> tuple[str, ...]:
+    """Mixing sets as `prepare` takes them."""
     if isinstance(given, str | Path):
-        folder = Path(given).expanduser().absolute()
-        if not folder.is_dir():
-            raise UsageError(
-                f"mixing_set {str(given)!r} is no folder: give a folder of pictures, {_DRAWN}, or a list of pictures"
-            )
-        return Mixing(spec=str(folder), opened=None)
+        return (_spec(given),)
     if isinstance(given, Sequence) and len(given):
-        return Mixing(spec=str(_kept(given)), opened=None)
+        return tuple(map(_spec, given)) if isinstance(given[0], str | Path) else (str(_kept(given)),)
     what = "empty" if isinstance(given, Sequence) else f"a {type(given).__name__}"
-    raise UsageError(f"mixing_set is {what}: give a folder of pictures, {_DRAWN}, or a list of pictures")
+    raise UsageError(f"mixing_set is {what}: {suggest_name('')}, or a list of pictures")
+
+
+def _spec(given: Any) -> str:
+    if not isinstance(given, str | Path):
+        raise UsageError(f"mixing_set has a {type(given).__name__} beside names: give several sets, or pictures alone")
+    if isinstance(given, str) and parse_drawn(given) is not None:
+        return given
+    folder = Path(given).expanduser().absolute()
+    if not folder.is_dir():
+        raise UsageError(f"mixing_set {str(given)!r} is no folder: {suggest_name(str(given))}")
+    return str(folder)
 
 
 def _kept(pictures: Sequence[Any]) -> Path:

@@ -6,28 +6,30 @@ A word names a draw as an image's number does in a bake. Rule: a transform holds
 to names and paths, works in any process, and threads may share it.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mixbake.core import render
 from mixbake.core.kernels.program import Pictures
-from mixbake.core.variant import Variant
+from mixbake.core.variant import Variant, to_json
 from mixbake.data.prepared import PictureSet
 from mixbake.errors import UsageError
 from mixbake.recipes import presets
+from mixbake.recipes.loaded import like
 from mixbake.recipes.presets import BARE, NamedRecipe
+from mixbake.recipes.weights import weighted
 from mixbake.transforms.kinds import LEAST, MOST, Taken, is_array, is_image, take
 from mixbake.transforms.mixer import Mixer, Word
-from mixbake.transforms.mixing import MixingSet, understood
+from mixbake.transforms.mixing import Mixing, MixingSet, understood
 from mixbake.transforms.samples import chosen, leaves, rebuilt
 from mixbake.transforms.words import Rng, Words, generator
 
 SIZES_KEPT = 4
 """For so many sizes of images, what was made ready is kept."""
-_NUMBERS = (int, float, np.integer, np.floating)
 SMALL = 32
 """Size at which a recipe's parameters are looked at before any image has come."""
 SEEDS = 2**63
@@ -44,14 +46,19 @@ class RecipeTransform:
     result is of the same kind. Each picture of a batch has its own draw. In a sample (tuples, dicts, several arguments)
     images are found as torchvision's v2 does, and the rest passes through; a list is a batch, each element a sample.
 
-    preset: a name of `mixbake recipes`; without one that of the family which fits the size. parameters: fields of the
-    recipe, as `--set` takes them. mixing_set: a folder, a drawn set as in "fractals:count=256", pictures in a list, or
-    a PictureSet. size: of the images: makes all ready now, once, and not at the first image in each worker process;
+    preset: a name of `mixbake recipes`, or FILE.py:NAME; without one that of the family which fits the size.
+    parameters: fields of the recipe, as `--set` takes them. mixing_set: a folder, a drawn set as in
+    "fractals:count=256", several of such in a list, pictures in a list, or a PictureSet; where the recipe mixes with
+    none, it is left alone, with a warning. mixing_weights: how often each of several sets is mixed with, as a build
+    takes them. size: of the images: makes all ready now, once, and not at the first image in each worker process;
     images of other sizes work, too. views: "mix", or "jsd" for (clean, mix, mix) of one mixing picture: a tuple of
-    three, of a batch 3×B×.... return_provenance: the result is (result, Variant), of a batch a tuple of Variants, with
-    "jsd" three of those;
-    `core.render.render(variant, image, transform.pictures(size).picture(variant.picture.id), size=size)` gives the same
-    pixels.
+    three, of a batch 3×B×....
+
+    return_provenance: True for (result, Variant), of a batch a tuple of Variants, with "jsd" three of those; "json" for
+    their JSON in place of Variants, which torch's DataLoader puts together. The same pixels again are those of
+    `core.render.render(variant, image, picture, size=size, own=own)`, where picture is None if variant.picture is, else
+    `transform.pictures(size).picture(variant.picture.id)`, and own is `presets.find(preset).own_steps` of a recipe of
+    one's own, else ().
 
     Random numbers: `transform(image, rng=...)` takes a numpy Generator or a seed. Else torch's generator decides, if
     torch is imported: so torch.manual_seed makes a run reproducible, a DataLoader seeds each worker and each epoch
@@ -70,26 +77,29 @@ class RecipeTransform:
         self,
         mixing_set: MixingSet | None = None,
         *,
+        mixing_weights: Sequence[int] = (),
         preset: str | None = None,
         size: int | None = None,
         views: str = "mix",
         seed: int | None = None,
-        return_provenance: bool = False,
+        return_provenance: bool | str = False,
         **parameters: Any,
     ) -> None:
         self.preset = preset_of(self.family, preset)
         self._parameters = plain_values(self.preset, parameters)
-        require_views(views)
+        require_ways(views, return_provenance)
         if seed is not None and (type(seed) is not int or not 0 <= seed < SEEDS):
             raise UsageError(f"seed is {seed!r}: give a whole number from 0 to 2^63 - 1, as a bake takes them")
         named = self._named(SMALL)
-        if not named.recipe.uses_pictures:
-            mixing_set = None
-        elif mixing_set is None:
-            raise UsageError(
-                f"{named.name} mixes with pictures: give mixing_set, a folder, 'fractals', or a list of pictures"
-            )
-        self._mixing = None if mixing_set is None else understood(mixing_set)
+        self._mixing: Mixing | None = None
+        if named.recipe.uses_pictures:
+            if mixing_set is None:
+                raise UsageError(
+                    f"{named.name} mixes with pictures: give mixing_set, a folder, 'fractals', or a list of pictures"
+                )
+            self._mixing = understood(mixing_set, mixing_weights)
+        elif mixing_set is not None:
+            warnings.warn(f"{named.name} mixes with no pictures: mixing_set is left alone", stacklevel=2)
         self.size, self.views, self.seed, self.return_provenance = size, views, seed, return_provenance
         self._words = Words(seeded=seed is not None)
         self._prepared = dict[int, PictureSet]()
@@ -119,8 +129,8 @@ class RecipeTransform:
         return found
 
     def __repr__(self) -> str:
-        said = {"preset": self.preset, "mixing_set": self._mixing.spec if self._mixing else None, "size": self.size}
-        said |= {"views": self.views, "seed": self.seed, **self._parameters}
+        said = {"preset": self.preset} | (self._mixing.said() if self._mixing else {})
+        said |= {"size": self.size, "views": self.views, "seed": self.seed, **self._parameters}
         spelled = ", ".join(f"{name}={value!r}" for name, value in said.items() if value is not None)
         return f"{type(self).__name__}({spelled})"
 
@@ -143,10 +153,11 @@ class RecipeTransform:
 
     def _make_ready(self, size: int) -> tuple[Mixer, Pictures]:
         found = self.pictures(size)
-        flat = render.NO_PICTURES
+        flat, weights = render.NO_PICTURES, self._mixing.weights if self._mixing else ()
         if found is not None:
             flat = render.flat_pictures(found.pixels, found.offsets, found.shapes, found.channels)
-        mixer = Mixer(self._named(size), size=size, seed=self.seed or 0, pair=self.views == "jsd")
+        sets = weighted(found.counts, weights) if found else ()
+        mixer = Mixer(self._named(size), size=size, seed=self.seed or 0, pair=self.views == "jsd", mixing_sets=sets)
         for old in list(self._ready)[: -SIZES_KEPT + 1]:
             self._ready.pop(old, None)
         self._ready[size] = ready = mixer, flat
@@ -174,7 +185,7 @@ def preset_of(family: str, preset: str | None) -> str:
 
 
 def plain_values(preset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as the recipe of that name wants them: lists as tuples.
+    """Parameters as the recipe of that name wants them: see `recipes.loaded.like`.
 
     Raises UsageError for an unknown name or parameter, and for a value of another kind than the preset's.
     """
@@ -182,29 +193,20 @@ def plain_values(preset: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     recipe = presets.find(preset)
     presets.require_fields(preset, recipe, parameters)
     usual = presets.fields_of(recipe)
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()}
-    for name, value in plain.items():
-        if not _is_like(value, usual[name]):
-            raise UsageError(f"{name} is {value!r}: give a value of the kind of {usual[name]!r}, which the preset has")
-    return plain
+    # A preset may say 3 where any decimal will do.
+    usual |= {field.name: float(usual[field.name]) for field in fields(recipe) if field.type is float}
+    return {name: like(name, value, usual[name]) for name, value in parameters.items()}
 
 
-def _is_like(value: object, usual: object) -> bool:
-    """Whether a value is of the same kind; of which numbers are good, the recipe itself knows."""
-    if isinstance(usual, tuple):
-        return isinstance(value, tuple) and all(_is_like(one, usual[0]) for one in value if usual)
-    if isinstance(usual, bool | str):
-        return type(value) is type(usual)
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
-
-
-def require_views(views: str) -> None:
-    """Raise UsageError unless views is known."""
+def require_ways(views: str, provenance: bool | str) -> None:
+    """Raise UsageError unless what a transform gives is known."""
     if views not in ("mix", "jsd"):
         raise UsageError(f"unknown views {views!r}: choose mix or jsd")
+    if type(provenance) is not bool and provenance != "json":
+        raise UsageError(f"return_provenance is {provenance!r}: choose True, False or 'json'")
 
 
-def mixed(taken: Taken, word: Word, mixer: Mixer, pictures: Pictures, *, views: str, provenance: bool) -> Any:
+def mixed(taken: Taken, word: Word, mixer: Mixer, pictures: Pictures, *, views: str, provenance: bool | str) -> Any:
     """The variant, or views, of an image or batch, as the kind that it was; see `RecipeTransform`."""
     table, pixels = mixer.mix(taken.pixels, word, pictures)
     if views == "jsd":
@@ -218,7 +220,8 @@ def mixed(taken: Taken, word: Word, mixer: Mixer, pictures: Pictures, *, views: 
     drawn = tuple(table.variant(row) for row in range(len(table)))
     rows = len(taken.pixels)
     sets = (drawn,) if views == "mix" else (tuple(map(_clean, drawn[:rows])), drawn[:rows], drawn[rows:])
-    told = [variants if taken.batched else variants[0] for variants in sets]
+    spelled: Any = [tuple(map(to_json, variants)) for variants in sets] if provenance == "json" else sets
+    told = [variants if taken.batched else variants[0] for variants in spelled]
     return result, told[0] if views == "mix" else tuple(told)
 
 
@@ -246,14 +249,9 @@ class IPMix(RecipeTransform):
 
 
 class AugMix(RecipeTransform):
-    """AugMix (arXiv 1912.02781) on the fly, without a mixing set: see `RecipeTransform`.
+    """AugMix (arXiv 1912.02781) on the fly, which needs no mixing set: see `RecipeTransform`.
 
     parameters: `mixbake recipes show augmix`. The paper's consistency loss wants views="jsd".
     """
 
     family = "augmix"
-
-    def __init__(self, mixing_set: MixingSet | None = None, **options: Any) -> None:
-        if mixing_set is not None:
-            raise UsageError("AugMix mixes with no pictures: leave mixing_set out")
-        super().__init__(**options)

@@ -260,7 +260,7 @@ def test_the_command_says_what_it_has_written(
         ("out", {}, r"ends in \.html or \.png"),
         ("none/out.png", {}, "there is no folder"),
         ("out.html", {"recipes": ("pixmix-cifr",)}, "did you mean pixmix-cifar"),
-        ("out.html", {"image": "none.png"}, "there is no such file"),
+        ("out.html", {"image": "none.png"}, "there is no such file: name a picture, or demo:number=47$"),
         ("out.html", {"image": __file__}, "cannot be read"),
         ("out.html", {"image": "demo:count=3"}, "is not one of its options"),
         ("out.html", {"image": "demo:split=val"}, "choose from train, test"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixbake.core.render import render
+from mixbake.core.variant import from_json
 from mixbake.data.demo import draw_demo
 from mixbake.errors import UsageError
 from mixbake.transforms import AugMix, LayerMix
@@ -97,6 +99,34 @@ def test_an_image_folder_takes_it(image_folder: Path, picture_folder: Path) -> N
     views, labels = next(iter(DataLoader(ImageFolder(str(image_folder), transform=transform), batch_size=8)))
     assert [view.shape for view in views] == [(8, 3, 32, 32)] * 3
     assert labels.shape == (8,)
+
+
+class Programs(Dataset[Any]):
+    """Each image's variants, with their programs as JSON."""
+
+    def __init__(self, transform: Any, images: Any) -> None:
+        self.transform, self.images = transform, images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(self.images[index])
+
+
+def test_a_loader_puts_programs_together(picture_folder: Path) -> None:
+    """As they come, without a collate function of one's own; each makes its picture again."""
+    images = np.stack([draw_demo(number, size=32, split="train") for number in range(4)])
+    for views in ("mix", "jsd"):
+        mix = LayerMix(picture_folder, views=views, return_provenance="json")
+        loader = DataLoader(Programs(mix, images), batch_size=4, num_workers=1, timeout=PATIENCE)
+        batches, told = next(iter(loader))
+        for batch, texts in [(batches, told)] if views == "mix" else zip(batches, told, strict=True):
+            for image, pixels, variant in zip(images, batch.numpy(), map(from_json, texts), strict=True):
+                picture = mix.pictures(32).picture(variant.picture.id) if variant.picture else None
+                assert np.array_equal(render(variant, image, picture, size=32), pixels)
+    batch, texts = mix(images, rng=3)
+    assert (batch.shape[:2], [len(one) for one in texts]) == ((3, 4), [4, 4, 4])
 
 
 # ── worker processes ──────────────────────────────────────────────────────────────────────────────
