@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 from joblib.externals.loky import BrokenProcessPool
 
-from mixbake.bake.executors import WorkerPool, worker_pool
 from mixbake.errors import MixbakeError
 from mixbake.evaluate.corruptions import corrupt_all
 from mixbake.evaluate.filters import Image
+from mixbake.workers import WorkerPool, worker_pool
 
 FEW = 10_000 * 32**2
 """Pixels; to draw so many takes about as long as to start processes."""
