@@ -18,6 +18,7 @@ from mixbake.audit.plates import EXACT
 from mixbake.audit.plots import chart
 from mixbake.audit.report import Report
 from mixbake.audit.statistics import ALPHA, Test
+from mixbake.recipes.recipe import NOT_PARAMETERS
 from mixbake.storage.plan import FLIP_WORDS, spell_mixing, spell_worth
 
 GENERATOR = "mixbake audit"
@@ -295,7 +296,7 @@ def _plan(report: Report) -> Html:
     if contents is None:
         return tag("p", _UNDONE)
     plan, given = contents.plan, contents.given
-    recipe = {name: value for name, value in plan["recipe"].items() if name not in ("name", "own")}
+    recipe = {name: value for name, value in plan["recipe"].items() if name not in NOT_PARAMETERS}
     code = spell_code(plan["recipe"])
     pairs: list[tuple[str, object]] = [
         ("Bake digest", tag("code", contents.digest)),

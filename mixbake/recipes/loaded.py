@@ -31,6 +31,7 @@ from mixbake.errors import PlanDiffers, RecipeFailed, UsageError
 from mixbake.recipes.foreign import ADVICE, Code, called, run_file
 from mixbake.recipes.laws import Laws
 from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
+from mixbake.recipes.recipe import NOT_PARAMETERS
 
 GROUP = "mixbake.recipes"
 """Of entry points."""
@@ -40,8 +41,6 @@ STATED = ("steps", "ops", "blends", "arguments")
 """What a recipe of one's own bounds."""
 STORED_NAME = re.compile(r"own:[A-Za-z0-9_.-]{1,64}")
 """What plans and metadata call a recipe of one's own."""
-_TAKEN = ("name", "family", "own")
-"""Fields that the manifest has already."""
 FLAGS = ("uses_pictures", "gray_pictures", "mirrored_pictures", "symmetric")
 _PLAIN = (int, float, str, bool)
 
@@ -155,10 +154,10 @@ def _value(code: Code, found: Any) -> Any:
     for field in fields(value):
         default = getattr(value, field.name)
         parts = default if isinstance(default, tuple) and default else (default,)
-        if field.name in _TAKEN or type(parts[0]) not in _PLAIN or len(set(map(type, parts))) > 1:
+        if field.name in NOT_PARAMETERS or type(parts[0]) not in _PLAIN or len(set(map(type, parts))) > 1:
             raise UsageError(
                 f"{where}: field {field.name} = {default!r:.40}: a parameter is a number, text, truth or a tuple of "
-                f"such, and not called {', '.join(_TAKEN)}"
+                f"such, and not called {', '.join(NOT_PARAMETERS)}"
             )
         if not all(map(_is_finite, parts)):
             raise UsageError(f"{where}: field {field.name} = {default!r:.40}: a number must be finite, to be recorded")

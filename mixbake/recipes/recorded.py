@@ -16,7 +16,8 @@ from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.errors import Damage, PlanDiffers, UsageError
 from mixbake.recipes.loaded import FLAGS, STORED_NAME, OwnRecipe, load, within_limits
-from mixbake.recipes.presets import OWN_FIELDS, RECIPES, NamedRecipe, resolve
+from mixbake.recipes.presets import RECIPES, NamedRecipe, resolve
+from mixbake.recipes.recipe import NOT_PARAMETERS
 
 _FIELDS = {"sha256", "distribution", "ops", "blends", "most", *FLAGS}
 
@@ -113,7 +114,7 @@ def _short(value: object) -> str:
 
 
 def _parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: value for name, value in stored.items() if name not in OWN_FIELDS}
+    values = {name: value for name, value in stored.items() if name not in NOT_PARAMETERS}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
