@@ -28,8 +28,8 @@ PASSED, FAILED, OPEN, CALM = "passed", "FAILED", "not tested", "nothing stands o
 _UNDONE = "Could not be done: the summary says why."
 _NO_TESTS = "This recipe leaves nothing to chance that could be tested."
 _UNSTATED = (
-    "The recipe is one's own and states no laws of its draws: only crops, flips and mixing pictures were tested, not "
-    "what it drew itself."
+    "Of what the recipe draws itself no laws are known: only crops, flips and mixing pictures were tested, not its "
+    "programs."
 )
 SECTIONS = {
     "integrity": "Integrity",
@@ -206,6 +206,7 @@ def _distribution(report: Report) -> Html:
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
         f"together are wrong about an honest bake about once in {1 / ALPHA:,.0f} (Holm's correction)."
     )
+    # Asked of every bake whose recipe's laws are known.
     if not any(test.name == "steps" for test in report.tests):
         words += f" {_UNSTATED}"
     head = "Test", "Verdict", "Kind", "n", "Statistic", "Freedom", "p"
