@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
-from mixbake.core.ops import overlaps_imagenet_c
-from mixbake.recipes.recipe import NOT_PARAMETERS
+from mixbake.core.ops import overlaps_imagenet_c, parameters_of
 from mixbake.storage.opened import Bake, describe_size
 from mixbake.storage.plan import FLIP_WORDS, given_in, spell_mixing, spell_worth
 
@@ -147,7 +146,7 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     """What each line is about, and its items."""
     plan, one, recipe = contents.plan, contents.per_class, contents.plan["recipe"]
     yield "bake", [contents.path]
-    yield "recipe", [str(recipe["name"]), *_pairs(recipe, without=NOT_PARAMETERS)]
+    yield "recipe", [str(recipe["name"]), *_pairs(parameters_of(recipe))]
     if code := spell_code(recipe):
         yield "code", code
     yield "source", [str(contents.given.get("source", "not recorded"))]

@@ -18,7 +18,7 @@ from mixbake.audit.plates import EXACT
 from mixbake.audit.plots import chart
 from mixbake.audit.report import Report
 from mixbake.audit.statistics import ALPHA, Test
-from mixbake.recipes.recipe import NOT_PARAMETERS
+from mixbake.core.ops import parameters_of
 from mixbake.storage.plan import FLIP_WORDS, spell_mixing, spell_worth
 
 GENERATOR = "mixbake audit"
@@ -297,12 +297,11 @@ def _plan(report: Report) -> Html:
     if contents is None:
         return tag("p", _UNDONE)
     plan, given = contents.plan, contents.given
-    recipe = {name: value for name, value in plan["recipe"].items() if name not in NOT_PARAMETERS}
-    code = spell_code(plan["recipe"])
+    code, parameters = spell_code(plan["recipe"]), parameters_of(plan["recipe"])
     pairs: list[tuple[str, object]] = [
         ("Bake digest", tag("code", contents.digest)),
         ("Plan digest", tag("code", contents.plan_digest)),
-        ("Recipe", together([tag("b", plan["recipe"]["name"]), ": ", _spelled(recipe)])),
+        ("Recipe", together([tag("b", plan["recipe"]["name"]), *([": ", _spelled(parameters)] if parameters else [])])),
         *([("Code of the recipe", ", ".join(map(plain, code)))] if code else []),
         ("Source, as given", given.get("source", "not recorded")),
         ("Source digest", tag("code", plan["source"])),

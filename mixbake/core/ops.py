@@ -111,6 +111,15 @@ OP_SETS: dict[str, tuple[str, ...]] = {
 """safe9: AugMix. all13: AugMix `all`, PixMix. layer12, layer16: LayerMix. ipmix10, ipmix15: IPMix."""
 
 
+NOT_PARAMETERS = ("name", "family", "own")
+"""What a plan's recipe holds besides parameters. Recipes and storage, which write and read it, both see this module."""
+
+
+def parameters_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a plan's recipe."""
+    return {name: value for name, value in recipe.items() if name not in NOT_PARAMETERS}
+
+
 def overlaps_imagenet_c(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     """Operations of a plan's recipe that are also corruptions of ImageNet-C (Hendrycks and Dietterich, 2019)."""
     return tuple(op for op in OP_SETS.get(str(recipe.get("op_set")), ()) if op in COLOUR4)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mixbake.export.bakes import Described
-from mixbake.recipes.recipe import NOT_PARAMETERS
 from mixbake.storage.plan import FLIP_WORDS, Plan, spell_worth
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -81,7 +80,7 @@ def write_croissant(described: Described) -> bytes:
 def _description(described: Described) -> str:
     bake, plan = described.bake, described.bake.plan
     document = bake.finished.document
-    parameters = ", ".join(f"{name} {value}" for name, value in plan.recipe.items() if name not in NOT_PARAMETERS)
+    parameters = ", ".join(f"{name} {value}" for name, value in plan.parameters.items())
     return (
         f"{document['samples']:,} augmented pictures baked by mixbake: {spell_worth(bake.epochs_worth)} of "
         f"{len(bake.images):,} images in {len(plan.classes):,} classes under the recipe {plan.recipe['name']}"

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.checks import check_programs
-from mixbake.core.ops import OPS, OWN, OWN_NAME, STEPS
+from mixbake.core.ops import NOT_PARAMETERS, OPS, OWN, OWN_NAME, STEPS
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.core.variant import Number
@@ -31,7 +31,6 @@ from mixbake.errors import PlanDiffers, RecipeFailed, UsageError
 from mixbake.recipes.foreign import ADVICE, Code, called, run_again, run_file
 from mixbake.recipes.laws import Laws
 from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
-from mixbake.recipes.recipe import NOT_PARAMETERS
 
 GROUP = "mixbake.recipes"
 """Of entry points."""

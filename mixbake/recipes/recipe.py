@@ -95,8 +95,6 @@ class _Extended(Protocol):
     def own_steps(self) -> tuple[OwnStep, ...]: ...
 
 
-NOT_PARAMETERS = ("name", "family", "own")
-"""What plans say of a recipe besides its parameters."""
 PICTURE_COLORS = ("gray", "rgb")
 MOST_WEIGHT = 1000
 
