@@ -4,8 +4,9 @@
 
 Of one seed all cells share crops, flips, and windows of mixing pictures; the flip is baked into each of them, though
 some recipes could leave it to the trainer. So two cells differ in nothing but the ablation, and `mixbake compare` shows
-them side by side. A bake a cell and seed, in FOLDER/CELL/seed0; the same command goes on where it was stopped and keeps
-what is finished. Prints a table and writes it to FOLDER, as ablations.md and ablations.csv.
+them side by side. A cell that is the same recipe as one before it is left out: severity 8 is LayerMix's base.
+A bake a cell and seed, in FOLDER/CELL/seed0; the same command goes on where it was stopped and keeps what is finished.
+Prints a table and writes it to FOLDER, as ablations.md and ablations.csv.
 """
 
 import argparse
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from mixbake.bake.build import build
-from mixbake.bake.settings import BuildSettings
+from mixbake.bake.settings import SMALL, BuildSettings, common_size, open_listing
 from mixbake.errors import MixbakeError
 from mixbake.progress import watch
-from mixbake.recipes.presets import BARE, find, read_overrides
+from mixbake.recipes.presets import BARE, find, read_overrides, resolve
+from mixbake.recipes.recipe import Recipe
 from mixbake.storage.store import publish_bytes
 
 _BLENDS = {
@@ -100,7 +102,7 @@ Rows = dict[tuple[str, int], Row]
 
 def bake(cell: str, seed: int, options: argparse.Namespace, before: Row | None) -> Row:
     """Bake one cell, or find it finished; before: its row in the table of an earlier run."""
-    texts = ABLATIONS[options.family][cell]
+    texts = options.cells[cell]
     settings = BuildSettings(
         source=options.source,
         out=options.out / cell.replace(" ", "-") / f"seed{seed}",
@@ -160,8 +162,22 @@ def read(folder: Path) -> Rows:
     return {(row["cell"], row["seed"]): Row(**row) for row in found}
 
 
+def cells_of(preset: str) -> dict[str, list[str]]:
+    """What is baked of a preset, by its full name: of cells that are one recipe the first alone."""
+    found: dict[Recipe, tuple[str, list[str]]] = {}
+    for cell, texts in ABLATIONS[find(preset).family].items():
+        recipe = resolve(preset, size=SMALL, overrides=read_overrides(preset, texts)).recipe
+        found.setdefault(recipe, (cell, texts))
+    return dict(found.values())
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them, as `mixbake build` takes them."""
+    return tuple(int(part) for part in text.split(","))
+
+
 def read_options(arguments: list[str] | None) -> argparse.Namespace:
-    """What is asked for; `family` and `given`, more settings of a build, are added."""
+    """What is asked for, the recipe by its full name; `cells` and `given`, more settings of a build, are added."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="as for `mixbake build`")
     parser.add_argument("--out", type=Path, required=True, help="folder of the grid")
@@ -171,21 +187,25 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0")
     parser.add_argument("--epochs-worth", type=int, default=1)
     parser.add_argument("--mixing", action="append", help="mixing set; again for more")
-    parser.add_argument("--mixing-weights", type=int, nargs="*", help="how often each of them is used")
-    parser.add_argument("--size", type=int)
+    parser.add_argument("--mixing-weights", type=whole_numbers, help="how often each of them is used, such as 3,1")
+    parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--executor", choices=("joblib", "inline"))
     parser.add_argument("--flip", default="baked", choices=("baked", "none", "online"), help="of every cell alike")
     options = parser.parse_args(arguments)
-    options.family = find(BARE.get(options.recipe, (options.recipe,))[0]).family
-    if options.family not in ABLATIONS:
+    if find(BARE.get(options.recipe, (options.recipe,))[0]).family not in ABLATIONS:
         parser.error(f"--recipe {options.recipe}: there are cells for {', '.join(ABLATIONS)} alone")
-    if unknown := [cell for cell in options.only if cell not in ABLATIONS[options.family]]:
-        parser.error(f"--only {unknown[0]!r}: choose from {', '.join(ABLATIONS[options.family])}")
+    if options.recipe in BARE:
+        # By the size a bare name stands for a preset, and so for the cells that are its base.
+        if not options.size:
+            options.size = common_size(*open_listing(BuildSettings(source=options.source)), lambda _said: None)
+        options.recipe = resolve(options.recipe, size=options.size, overrides={}).name
+    options.cells = cells_of(options.recipe)
+    if unknown := [cell for cell in options.only if cell not in options.cells]:
+        parser.error(f"--only {unknown[0]!r}: choose from {', '.join(options.cells)}")
     asked: dict[str, Any] = {name: getattr(options, name) for name in ("size", "limit", "jobs", "executor")}
-    asked |= {"mixing_set": options.mixing and tuple(options.mixing)}
-    asked |= {"mixing_weights": options.mixing_weights and tuple(options.mixing_weights)}
+    asked |= {"mixing_set": options.mixing and tuple(options.mixing), "mixing_weights": options.mixing_weights}
     options.given = {name: value for name, value in asked.items() if value is not None}
     return options
 
@@ -193,9 +213,9 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Bake what is missing, seed by seed, so that an unfinished grid has whole seeds; then print all of it."""
     options = read_options(arguments)
-    cells = options.only or list(ABLATIONS[options.family])
+    cells = options.only or list(options.cells)
     if options.list:
-        print("\n".join(f"{cell:24} {' '.join(ABLATIONS[options.family][cell])}".rstrip() for cell in cells))
+        print("\n".join(f"{cell:24} {' '.join(options.cells[cell])}".rstrip() for cell in cells))
         return
     rows = read(options.out)
     for seed in range(options.seeds):

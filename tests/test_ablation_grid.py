@@ -2,14 +2,13 @@
 
 import csv
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mixbake.audit
-from mixbake.recipes.presets import BARE, find, read_overrides
+from mixbake.recipes.presets import RECIPES, read_overrides, resolve
 
 OWN = """
 from dataclasses import dataclass
@@ -33,14 +32,48 @@ def script() -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", [*BARE, "layermix-article", "pixmix-imagenet", "plain"])
-def test_every_cell_can_be_set_on_its_recipe(script: Any, name: str) -> None:
-    recipe = find(BARE.get(name, (name,))[0])
-    cells = script.ABLATIONS[recipe.family]
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_two_cells_are_one_recipe(script: Any, name: str) -> None:
+    every, cells = script.ABLATIONS[RECIPES[name].family], script.cells_of(name)
     assert cells["base"] == []
     assert len({cell.replace(" ", "-") for cell in cells}) == len(cells)
-    for texts in cells.values():
-        replace(recipe, **read_overrides(name, texts))  # type: ignore[type-var]  # every recipe is a dataclass
+    recipes = {cell: resolve(name, size=32, overrides=read_overrides(name, every[cell])).recipe for cell in every}
+    assert len({recipes[cell] for cell in cells}) == len(cells)
+    assert {recipes[cell] for cell in cells} == set(recipes.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "left_out", "kept"),
+    [
+        (["--recipe", "layermix"], {"severity 8"}, {"severity 3"}),
+        (["--recipe", "pixmix"], {"k 4", "beta 3", "severity 3"}, {"beta 4", "severity 1"}),
+        (["--recipe", "pixmix", "--size", "96"], {"k 4", "beta 4", "severity 1"}, {"beta 3", "severity 3"}),
+        (["--recipe", "augmix-imagenet"], {"width 3", "severity 1"}, {"severity 3"}),
+    ],
+)
+def test_what_would_be_the_base_again_is_left_out(
+    script: Any, tmp_path: Path, given: list[str], left_out: set[str], kept: set[str]
+) -> None:
+    options = script.read_options(["demo:count=8,size=16", "--out", str(tmp_path), *given])
+    assert not left_out & options.cells.keys()
+    assert kept <= options.cells.keys()
+
+
+def test_a_bare_name_stands_for_what_it_stands_for_in_a_build(script: Any, tmp_path: Path) -> None:
+    options = [
+        script.read_options([f"demo:count=8,size={size}", "--out", str(tmp_path), "--recipe", "pixmix"])
+        for size in (64, 65)
+    ]
+    assert [one.recipe for one in options] == ["pixmix-cifar", "pixmix-imagenet"]
+    assert [one.given["size"] for one in options] == [64, 65]
+
+
+def test_weights_are_written_as_for_a_build(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["demo", "--out", str(tmp_path), "--size", "16", "--mixing", "a", "--mixing", "b", "--mixing-weights"]
+    assert script.read_options([*given, "3,1"]).given["mixing_weights"] == (3, 1)
+    with pytest.raises(SystemExit, match="2"):
+        script.read_options([*given, "3,x"])
+    assert "--mixing-weights: invalid whole_numbers value: '3,x'" in capsys.readouterr().err
 
 
 def test_a_recipe_without_cells_is_refused(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

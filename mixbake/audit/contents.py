@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixbake.audit.catalog import Catalog
 from mixbake.audit.faults import plain
-from mixbake.core.ops import overlaps_imagenet_c
+from mixbake.core.ops import overlaps_imagenet_c, parameters_of
 from mixbake.storage.opened import Bake, describe_size
 from mixbake.storage.plan import FLIP_WORDS, given_in, spell_mixing, spell_worth
 
@@ -146,7 +146,7 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     """What each line is about, and its items."""
     plan, one, recipe = contents.plan, contents.per_class, contents.plan["recipe"]
     yield "bake", [contents.path]
-    yield "recipe", [str(recipe["name"]), *_pairs(recipe, without=("name", "family", "own"))]
+    yield "recipe", [str(recipe["name"]), *_pairs(parameters_of(recipe))]
     if code := spell_code(recipe):
         yield "code", code
     yield "source", [str(contents.given.get("source", "not recorded"))]
@@ -160,7 +160,7 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     yield "bytes", [f"{contents.bytes:,} in tars: {overhead}"]
     for name, shares in (("layers", contents.layers), ("operations", contents.ops), ("blends", contents.blends)):
         yield name, [f"{key}: {one.count:,} ({one.share:.1%})" for key, one in shares.items()] or ["none"]
-    if overlap := overlaps_imagenet_c(str(recipe.get("op_set") or "")):
+    if overlap := overlaps_imagenet_c(recipe):
         yield "", [f"of these {' '.join(overlap)} are also corruptions of ImageNet-C"]
     yield "mixing set", _mixing(contents)
     for environment in contents.environments:

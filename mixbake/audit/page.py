@@ -18,6 +18,7 @@ from mixbake.audit.plates import EXACT
 from mixbake.audit.plots import chart
 from mixbake.audit.report import Report
 from mixbake.audit.statistics import ALPHA, Test
+from mixbake.core.ops import parameters_of
 from mixbake.storage.plan import FLIP_WORDS, spell_mixing, spell_worth
 
 GENERATOR = "mixbake audit"
@@ -27,8 +28,8 @@ PASSED, FAILED, OPEN, CALM = "passed", "FAILED", "not tested", "nothing stands o
 _UNDONE = "Could not be done: the summary says why."
 _NO_TESTS = "This recipe leaves nothing to chance that could be tested."
 _UNSTATED = (
-    "The recipe is one's own and states no laws of its draws: only crops, flips and mixing pictures were tested, not "
-    "what it drew itself."
+    "Of what the recipe draws itself no laws are known: only crops, flips and mixing pictures were tested, not its "
+    "programs."
 )
 SECTIONS = {
     "integrity": "Integrity",
@@ -205,6 +206,7 @@ def _distribution(report: Report) -> Html:
         f"Each test compares what the indexes hold with the recipe's exact probabilities. All {len(report.tests):,} "
         f"together are wrong about an honest bake about once in {1 / ALPHA:,.0f} (Holm's correction)."
     )
+    # Asked of every bake whose recipe's laws are known.
     if not any(test.name == "steps" for test in report.tests):
         words += f" {_UNSTATED}"
     head = "Test", "Verdict", "Kind", "n", "Statistic", "Freedom", "p"
@@ -295,12 +297,11 @@ def _plan(report: Report) -> Html:
     if contents is None:
         return tag("p", _UNDONE)
     plan, given = contents.plan, contents.given
-    recipe = {name: value for name, value in plan["recipe"].items() if name not in ("name", "own")}
-    code = spell_code(plan["recipe"])
+    code, parameters = spell_code(plan["recipe"]), parameters_of(plan["recipe"])
     pairs: list[tuple[str, object]] = [
         ("Bake digest", tag("code", contents.digest)),
         ("Plan digest", tag("code", contents.plan_digest)),
-        ("Recipe", together([tag("b", plan["recipe"]["name"]), ": ", _spelled(recipe)])),
+        ("Recipe", together([tag("b", plan["recipe"]["name"]), *([": ", _spelled(parameters)] if parameters else [])])),
         *([("Code of the recipe", ", ".join(map(plain, code)))] if code else []),
         ("Source, as given", given.get("source", "not recorded")),
         ("Source digest", tag("code", plan["source"])),

@@ -71,7 +71,7 @@ def plate(cell: Cell, *, enlarged: int = ENLARGED) -> Plate:
     enlarged: small pictures are shown so many pixels wide, or a little less: by a whole factor.
     """
     if cell.pixels is None:
-        return Plate(data=None, mime="", width=ENLARGED, height=ENLARGED, exact=False, lines=cell.lines, box=None)
+        return Plate(data=None, mime="", width=enlarged, height=enlarged, exact=False, lines=cell.lines, box=None)
     height, width = cell.pixels.shape[:2]
     exact = max(height, width) <= EXACT
     scale: float = max(1, enlarged // max(height, width)) if exact else min(1.0, REDUCED / max(height, width))

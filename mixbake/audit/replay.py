@@ -35,7 +35,7 @@ from mixbake.data.pictures import prepare, spell_specs
 from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import Damage, MixingDiffers, PlanDiffers, RecipeFailed, StorageError, UsageError
 from mixbake.recipes.presets import NamedRecipe
-from mixbake.recipes.recipe import Extended
+from mixbake.recipes.recipe import own_steps_of
 from mixbake.recipes.recorded import given_again
 from mixbake.storage import codecs, tar
 from mixbake.storage.decoders import DECODERS, UNREADABLE
@@ -145,7 +145,7 @@ class Replayer:
         self._bake, self._out, self._mixing_set = bake, out, mixing_set
         self._source_spec = source
         self.recipe: NamedRecipe = given_again(bake.plan.recipe, recipe, size=bake.plan.size)
-        self._own = self.recipe.recipe.own_steps if isinstance(self.recipe.recipe, Extended) else ()
+        self._own = own_steps_of(self.recipe.recipe)
         self._environments: dict[str, bool] = {}
         self._last: tuple[str, Any] | None = None
 

@@ -220,7 +220,7 @@ def find_signals(
         known=known,
         leaks=tuple(leaks[:MOST_LEAKS]),
         leaked=len(leaks),
-        overlap=overlaps_imagenet_c(str(bake.plan.recipe.get("op_set") or "")),
+        overlap=overlaps_imagenet_c(bake.plan.recipe),
         per_class=_per_class(catalog, images),
     )
 

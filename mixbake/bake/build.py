@@ -95,7 +95,7 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
     watcher.say(describe(planned.plan, out))
-    if overlap := overlaps_imagenet_c(str(planned.plan.recipe.get("op_set") or "")):
+    if overlap := overlaps_imagenet_c(planned.plan.recipe):
         watcher.say(f"{', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result")
     warm_up(watcher.say)
     out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,8 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
         if settings.overwrite:
             folder.clear()
         promised = _forget_damaged(folder, planned, settings, inspect, watcher) if settings.repair and inspect else {}
-        digest = sha256_file(out / "bake.json")[0] if (out / "bake.json").exists() else None
+        bake_json = out / "bake.json"
+        digest = sha256_file(bake_json)[0] if settings.repair and bake_json.exists() else None
         found, baked = folder.settle(planned, settings), 0
         *before, last = [replace(settings, epochs_worth=epochs) for epochs in _stages(found, settings)]
         for stage in before:
@@ -112,7 +113,7 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
             found = folder.settle(planned, settings)
         built = _bake(last, planned, found, jobs, watcher)
         _say_what_changed(built, promised, watcher)
-        if settings.repair and digest not in (None, built.finished.digest):
+        if digest not in (None, built.finished.digest):
             watcher.say(
                 f"repair: receipts were written anew, so the bake digest is {built.finished.digest}, not {digest}"
             )

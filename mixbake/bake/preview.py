@@ -31,7 +31,7 @@ from mixbake.data.listing import Entry, Listing
 from mixbake.data.pictures import spell_specs
 from mixbake.errors import DecodeError, UsageError
 from mixbake.recipes.presets import resolve
-from mixbake.recipes.recipe import Extended, Lot, draw
+from mixbake.recipes.recipe import Lot, draw, own_steps_of
 from mixbake.storage.plan import FLIP_WORDS, spell_worth
 from mixbake.storage.store import publish_bytes, retrying
 
@@ -241,8 +241,7 @@ def _picture(planned: Planned, column: Shown, variant: Variant | None) -> Cell:
 def _rendered(planned: Planned, column: Shown, variant: Variant) -> Bytes:
     chosen = variant.picture
     picture = planned.pictures.picture(chosen.id) if chosen and planned.pictures else None
-    recipe = planned.recipe.recipe
-    own = recipe.own_steps if isinstance(recipe, Extended) else ()
+    own = own_steps_of(planned.recipe.recipe)
     return render.render(variant, column.image, picture, size=planned.plan.size, own=own)
 
 
@@ -289,7 +288,7 @@ def _text(
 
 def _warnings(planned: Planned, shown: list[Shown], cost: Estimate) -> Iterator[str]:
     plan = planned.plan
-    if overlap := overlaps_imagenet_c(str(plan.recipe.get("op_set") or "")):
+    if overlap := overlaps_imagenet_c(plan.recipe):
         yield f"{', '.join(overlap)} are also corruptions of ImageNet-C: say so with any result on it"
     if small := sum(min(column.source.shape[:2]) < plan.size for column in shown):
         yield f"{small} of {len(shown)} images are smaller than {plan.size} px and are enlarged: is --size right?"

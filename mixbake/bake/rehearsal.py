@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mixbake.core import programs, render, rng
-from mixbake.core.kernels.program import Pictures
+from mixbake.core import render, rng
 from mixbake.core.ops import STEPS
 from mixbake.core.variant import Variant
 from mixbake.data.prepared import PictureSet
@@ -31,10 +30,7 @@ def rehearse(plan: Plan, named: NamedRecipe, pictures: PictureSet | None) -> Non
     if not isinstance(recipe, OwnRecipe):
         return
     again = load(recipe.code.spec, fresh=True).with_parameters(recipe.parameters())
-    prepared = render.NO_PICTURES
-    if pictures is not None:
-        prepared = render.flat_pictures(pictures.pixels, pictures.offsets, pictures.shapes, pictures.channels)
-    lot = _lot(plan, prepared)
+    lot = _lot(plan, pictures)
     first = draw(recipe, lot, name=named.name)
     backwards = draw(again, _backwards(lot), name=named.name)
     for row in range(DRAWN):
@@ -46,10 +42,10 @@ def rehearse(plan: Plan, named: NamedRecipe, pictures: PictureSet | None) -> Non
                 "may depend on its fields and on rng alone, not on what was drawn before, the clock or other chance"
             )
     chosen = np.flatnonzero(render.has_own_steps(first))[: RENDERED[plan.size <= 64]].tolist()
-    _compare(recipe, [first.variant(row) for row in chosen], again, plan.size, prepared)
+    _compare(recipe, [first.variant(row) for row in chosen], again, plan.size, pictures)
 
 
-def _lot(plan: Plan, pictures: Pictures) -> Lot:
+def _lot(plan: Plan, pictures: PictureSet | None) -> Lot:
     places = np.arange(DRAWN, dtype=np.int64)
     return Lot(
         seed=plan.seed,
@@ -61,7 +57,7 @@ def _lot(plan: Plan, pictures: Pictures) -> Lot:
         crop=plan.crop,
         bake_flip=plan.flip == "baked",
         group=plan.group,
-        pictures=pictures[2],
+        pictures=render.NO_PICTURES[2] if pictures is None else pictures.shapes,
     )
 
 
@@ -74,19 +70,17 @@ def _differing(one: Variant, other: Variant) -> str:
     return ", ".join(names)
 
 
-def _compare(recipe: OwnRecipe, variants: list[Variant], again: OwnRecipe, size: int, pictures: Pictures) -> None:
+def _compare(
+    recipe: OwnRecipe, variants: list[Variant], again: OwnRecipe, size: int, pictures: PictureSet | None
+) -> None:
     """Render some programs, on noise, by both."""
     noise = rng.stream("rehearsal").integers(0, 256, (size, size, 3), np.uint8)
     for variant in variants:
-        one, other = (_rendered(by, variant, noise, size, pictures) for by in (recipe, again))
+        picture = pictures.picture(variant.picture.id) if variant.picture and pictures else None
+        one, other = (render.render(variant, noise, picture, size=size, own=by.own_steps) for by in (recipe, again))
         if not np.array_equal(one, other):
             steps = ", ".join(dict.fromkeys(step.do for step in variant.steps if step.do not in STEPS))
             raise RecipeFailed(
                 f"{recipe.code.file}: {steps} of variant {variant.key} gave other pixels the second time: a function "
                 "of a step may depend on its image and arguments alone"
             )
-
-
-def _rendered(recipe: OwnRecipe, variant: Variant, noise: render.Bytes, size: int, pictures: Pictures) -> render.Bytes:
-    table = programs.from_variants([variant], own=recipe.own_steps)
-    return next(render.render_each(table, [noise], pictures, render.Canvas(size))).copy()

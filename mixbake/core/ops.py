@@ -5,8 +5,9 @@ of `STEPS` (`posterize_increasing` becomes a `posterize` step). Levels are integ
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mixbake.core.kernels import codes
 
@@ -110,9 +111,18 @@ OP_SETS: dict[str, tuple[str, ...]] = {
 """safe9: AugMix. all13: AugMix `all`, PixMix. layer12, layer16: LayerMix. ipmix10, ipmix15: IPMix."""
 
 
-def overlaps_imagenet_c(op_set: str) -> tuple[str, ...]:
-    """Operations of a set that are also corruptions of ImageNet-C (Hendrycks and Dietterich, 2019); "" has none."""
-    return tuple(op for op in OP_SETS.get(op_set, ()) if op in COLOUR4)
+NOT_PARAMETERS = ("name", "family", "own")
+"""What a plan's recipe holds besides parameters. Recipes and storage, which write and read it, both see this module."""
+
+
+def parameters_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a plan's recipe."""
+    return {name: value for name, value in recipe.items() if name not in NOT_PARAMETERS}
+
+
+def overlaps_imagenet_c(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Operations of a plan's recipe that are also corruptions of ImageNet-C (Hendrycks and Dietterich, 2019)."""
+    return tuple(op for op in OP_SETS.get(str(recipe.get("op_set")), ()) if op in COLOUR4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,9 +80,7 @@ def write_croissant(described: Described) -> bytes:
 def _description(described: Described) -> str:
     bake, plan = described.bake, described.bake.plan
     document = bake.finished.document
-    parameters = ", ".join(
-        f"{name} {value}" for name, value in plan.recipe.items() if name not in ("name", "family", "own")
-    )
+    parameters = ", ".join(f"{name} {value}" for name, value in plan.parameters.items())
     return (
         f"{document['samples']:,} augmented pictures baked by mixbake: {spell_worth(bake.epochs_worth)} of "
         f"{len(bake.images):,} images in {len(plan.classes):,} classes under the recipe {plan.recipe['name']}"

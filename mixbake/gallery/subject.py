@@ -21,7 +21,7 @@ from mixbake.data.pictures import prepare
 from mixbake.data.prepared import PictureSet
 from mixbake.data.spec import parse_options, whole_number
 from mixbake.errors import DecodeError, UsageError
-from mixbake.recipes.recipe import Extended, Lot, Recipe, draw
+from mixbake.recipes.recipe import Lot, Recipe, draw, own_steps_of
 
 Bytes = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]
@@ -122,7 +122,7 @@ def open_subject(
 def _own_steps(recipes: Sequence[Recipe]) -> tuple[OwnStep, ...]:
     """Each once; recipes of one file bring the same. Raises UsageError for different ones under one name."""
     found: dict[str, OwnStep] = {}
-    for step in (step for recipe in recipes if isinstance(recipe, Extended) for step in recipe.own_steps):
+    for step in (step for recipe in recipes for step in own_steps_of(recipe)):
         known = found.setdefault(step.name, step)
         if (known, known.apply) != (step, step.apply):
             raise UsageError(f"recipes of different files bring {step.name}: draw a gallery of each")

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import module_from_spec
 from types import ModuleType
 from typing import TypeVar
 
@@ -64,3 +65,25 @@ def run_file(code: Code, data: bytes, module: str) -> ModuleType:
         del sys.modules[module]
         raise
     return made
+
+
+def run_again(code: Code, module: ModuleType) -> ModuleType:
+    """Execute the file of an imported module once more, as another process that imports it does. Raises RecipeFailed.
+
+    Everybody else keeps the module that they have.
+    """
+
+    def run() -> ModuleType:
+        spec = module.__spec__
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{module.__name__} cannot be imported once more")
+        made = module_from_spec(spec)
+        # Under its own name, for what the file imports from beside it, and for its dataclasses.
+        sys.modules[module.__name__] = made
+        try:
+            spec.loader.exec_module(made)
+        finally:
+            sys.modules[module.__name__] = module
+        return made
+
+    return called(code, "loading it once more", run)

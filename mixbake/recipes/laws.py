@@ -101,7 +101,7 @@ class Laws:
     programs: over `spell_program`. op: one for all uses of a variant; ops: of each use, drawn anew. blend: at every
     stage, drawn anew unless `one_blend`, when all of a variant are of one kind; box: of every blend. pairs: of
     arithmetic and geometric blends; mask: probability of a pixel or element blend. What is None or empty, the recipe
-    does not draw. mirrored_pictures: see `Recipe`.
+    does not draw.
     """
 
     programs: Categorical
@@ -115,7 +115,6 @@ class Laws:
     mask: Numbers | None = None
     box: Box | None = None
     sum: Sum | None = None
-    mirrored_pictures: bool = True
 
 
 def spell_program(*, layer: int, ops: int, blends: int, picture: bool) -> str:

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.checks import check_programs
-from mixbake.core.ops import OPS, OWN, OWN_NAME, STEPS
+from mixbake.core.ops import NOT_PARAMETERS, OPS, OWN, OWN_NAME, STEPS
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.core.variant import Number
 from mixbake.errors import PlanDiffers, RecipeFailed, UsageError
-from mixbake.recipes.foreign import ADVICE, Code, called, run_file
+from mixbake.recipes.foreign import ADVICE, Code, called, run_again, run_file
 from mixbake.recipes.laws import Laws
 from mixbake.recipes.own import MOST, Blend, Chance, Op, Program
 
@@ -40,8 +40,6 @@ STATED = ("steps", "ops", "blends", "arguments")
 """What a recipe of one's own bounds."""
 STORED_NAME = re.compile(r"own:[A-Za-z0-9_.-]{1,64}")
 """What plans and metadata call a recipe of one's own."""
-_TAKEN = ("name", "family", "own")
-"""Fields that the manifest has already."""
 FLAGS = ("uses_pictures", "gray_pictures", "mirrored_pictures", "symmetric")
 _PLAIN = (int, float, str, bool)
 
@@ -78,11 +76,11 @@ def offered() -> dict[str, metadata.EntryPoint]:
 
 
 def load(spec: str, *, fresh: bool = False) -> "OwnRecipe":
-    """The recipe that FILE.py:NAME or an offered name stands for. fresh: a file is executed once more.
+    """The recipe that FILE.py:NAME or an offered name stands for. fresh: its file is executed once more.
 
     Raises UsageError when there is no such file, name or recipe in it, RecipeFailed when its code fails.
     """
-    code, module = _load_file(spec, fresh=fresh) if is_file(spec) else _load_offered(spec)
+    code, module = (_load_file if is_file(spec) else _load_offered)(spec, fresh=fresh)
     found = module.__dict__.get(code.name)
     if found is None:
         raise UsageError(_no_such(code, module))
@@ -114,7 +112,7 @@ def _load_file(spec: str, *, fresh: bool) -> tuple[Code, ModuleType]:
     return code, run_file(named, data, "mixbake_own_again") if fresh else _module(named, data)
 
 
-def _load_offered(spec: str) -> tuple[Code, ModuleType]:
+def _load_offered(spec: str, *, fresh: bool) -> tuple[Code, ModuleType]:
     if (point := offered().get(spec)) is None:
         raise UsageError(f"--recipe {spec}: no installed distribution offers that: install it, or name FILE.py:NAME")
     code = Code(spec=spec, file=point.module, sha256="", name=point.attr, distribution="")
@@ -124,7 +122,8 @@ def _load_offered(spec: str) -> tuple[Code, ModuleType]:
         raise UsageError(f"{spec}: {point.value} is no recipe in a file of its own")
     made_by = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
     sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return replace(code, file=str(file), sha256=sha256, distribution=made_by), module
+    code = replace(code, file=str(file), sha256=sha256, distribution=made_by)
+    return code, run_again(code, module) if fresh else module
 
 
 def _no_such(code: Code, module: ModuleType) -> str:
@@ -155,10 +154,10 @@ def _value(code: Code, found: Any) -> Any:
     for field in fields(value):
         default = getattr(value, field.name)
         parts = default if isinstance(default, tuple) and default else (default,)
-        if field.name in _TAKEN or type(parts[0]) not in _PLAIN or len(set(map(type, parts))) > 1:
+        if field.name in NOT_PARAMETERS or type(parts[0]) not in _PLAIN or len(set(map(type, parts))) > 1:
             raise UsageError(
                 f"{where}: field {field.name} = {default!r:.40}: a parameter is a number, text, truth or a tuple of "
-                f"such, and not called {', '.join(_TAKEN)}"
+                f"such, and not called {', '.join(NOT_PARAMETERS)}"
             )
         if not all(map(_is_finite, parts)):
             raise UsageError(f"{where}: field {field.name} = {default!r:.40}: a number must be finite, to be recorded")
@@ -314,7 +313,7 @@ class OwnRecipe:
         if stated is None or self.own_steps:
             return None
         found = called(self.code, "its laws", lambda: stated(size))
-        if not isinstance(found, Laws):
+        if not isinstance(found, Laws | None):
             raise RecipeFailed(f"{self.code.file}: laws of {self.code.name} gave no mixbake.recipes.laws.Laws")
         return found
 

@@ -14,7 +14,10 @@ _SAME = (
     "whole degrees and pixels, shears from the top-left corner",
 )
 _ROUNDING = "every step is rounded to a byte, by integer kernels; the published code computes blends in floating point"
-_ONE_PICTURE = "one picture, drawn uniformly, is mixed into a variant; it keeps its colours and is never mirrored"
+_ONE_PICTURE = (
+    "one picture is mixed into a variant; unless told otherwise, it is drawn uniformly, keeps its colours and is never "
+    "mirrored"
+)
 _BLENDING = "arithmetic, geometric, pixel, element: how often each is drawn, whole numbers from 0 (never) to 1000"
 _PICTURES = {
     "picture_colors": "gray or rgb: mixing pictures without or with their colours",

@@ -9,6 +9,8 @@ Stated in the class, where the default does not do:
     uses_pictures, gray_pictures, mirrored_pictures: ClassVar[bool] = False    of the mixing set; gray; mirrored by ½
     symmetric: ClassVar[bool] = False    its mirror image is as likely as a result: the flip is left to the trainer
     family: ClassVar[str] = "own:" + the class's name    of the random stream; presets of one family are paired
+    laws(self, size) -> Laws | None    exact probabilities of what it draws in images of that size (`recipes.laws`),
+        which an audit tests it against; unused if the file brings steps, of which no law can speak
 
 Tables of the file, OPS = {"name": Op(...)} and BLENDS = {"name": Blend(...)}, bring operations and blends: pure
 functions of uint8 S×S×3, on read-only arrays, that return a new one. They are stored as `own:name` and recorded with
@@ -22,7 +24,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,13 +65,6 @@ class Blend:
     version: int
     apply: Callable[..., Bytes]
     args: tuple[Unit, ...] = ()
-
-
-class Draws(Protocol):
-    """What a file brings: a frozen dataclass with this method."""
-
-    def draw(self, rng: "Chance", program: "Program") -> None:
-        """Write the program of one variant."""
 
 
 class Chance:

@@ -58,10 +58,6 @@ class NamedRecipe:
         return {"name": self.name, "family": self.recipe.family, **values, **whole, **own}
 
 
-OWN_FIELDS = ("name", "family", "own")
-"""What `NamedRecipe.parameters` says besides parameters."""
-
-
 def fields_of(recipe: Recipe) -> dict[str, Any]:
     """Parameters and their values."""
     return recipe.parameters() if isinstance(recipe, OwnRecipe) else asdict(recipe)

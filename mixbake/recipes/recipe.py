@@ -90,13 +90,9 @@ class Recipe(Protocol):
 
 
 @runtime_checkable
-class Extended(Protocol):
-    """A recipe with steps that are not mixbake's."""
-
+class _Extended(Protocol):
     @property
-    def own_steps(self) -> tuple[OwnStep, ...]:
-        """Those steps; their order numbers them in tables."""
-        ...
+    def own_steps(self) -> tuple[OwnStep, ...]: ...
 
 
 PICTURE_COLORS = ("gray", "rgb")
@@ -146,18 +142,28 @@ def spell_value(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
-    """Programs of a lot under the preset's name; clean views are the bare crop."""
-    most = recipe.most if lot.view == "mix" else NOTHING
-    table = programs.empty(
-        len(lot.images),
-        view=lot.view,
+def own_steps_of(recipe: Recipe) -> tuple[OwnStep, ...]:
+    """A recipe's steps that are not mixbake's; their order numbers them in tables."""
+    return recipe.own_steps if isinstance(recipe, _Extended) else ()
+
+
+def empty_table(recipe: Recipe, rows: int, *, view: str, name: str) -> Programs:
+    """A table for that many programs under the preset's name; those of clean views have no steps."""
+    most = recipe.most if view == "mix" else NOTHING
+    return programs.empty(
+        rows,
+        view=view,
         recipe=name,
         steps=most.steps,
         ops=most.ops,
         blends=most.blends,
-        own=recipe.own_steps if isinstance(recipe, Extended) else (),
+        own=own_steps_of(recipe),
     )
+
+
+def draw(recipe: Recipe, lot: Lot, *, name: str) -> Programs:
+    """Programs of a lot under the preset's name; clean views are the bare crop."""
+    table = empty_table(recipe, len(lot.images), view=lot.view, name=name)
     table.images[:], table.numbers[:] = lot.images, lot.numbers
     # A clean crop's number is its view group already.
     groups = lot.numbers // (lot.group if lot.view == "mix" else 1)

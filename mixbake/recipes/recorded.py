@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixbake.core.ops import parameters_of
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.errors import Damage, PlanDiffers, UsageError
 from mixbake.recipes.loaded import FLAGS, STORED_NAME, OwnRecipe, load, within_limits
-from mixbake.recipes.presets import OWN_FIELDS, RECIPES, NamedRecipe, resolve
+from mixbake.recipes.presets import RECIPES, NamedRecipe, resolve
 
 _FIELDS = {"sha256", "distribution", "ops", "blends", "most", *FLAGS}
 
@@ -113,8 +114,7 @@ def _short(value: object) -> str:
 
 
 def _parameters(stored: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: value for name, value in stored.items() if name not in OWN_FIELDS}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in parameters_of(stored).items()}
 
 
 def _can_be_recorded(told: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:

@@ -65,7 +65,6 @@ def _layermix(recipe: LayerMix, size: int) -> Laws:
         one_blend=recipe.one_blend,
         pairs=_layermix_pairs(recipe) if has_coefficients(blend) else (),
         mask=mask_of(blend),
-        mirrored_pictures=recipe.mirrored_pictures,
     )
 
 

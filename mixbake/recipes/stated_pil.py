@@ -51,7 +51,6 @@ def laws_of_augmix(recipe: AugMix, size: int) -> Laws:
         ops=equally(OP_SETS[recipe.op_set]),
         uses=_uses(recipe.op_set, severity=recipe.severity, law=recipe.level_law, size=size),
         sum=_sum(recipe.width, recipe.alpha),
-        mirrored_pictures=recipe.mirrored_pictures,
     )
 
 
@@ -66,7 +65,6 @@ def laws_of_pixmix(recipe: PixMix, size: int) -> Laws:
         blend=blend,
         pairs=published_pairs(recipe.beta) if has_coefficients(blend) else (),
         mask=mask_of(blend),
-        mirrored_pictures=recipe.mirrored_pictures,
     )
 
 
@@ -86,7 +84,6 @@ def laws_of_ipmix(recipe: IPMix, size: int) -> Laws:
         mask=mask_of(blend),
         box=_box(recipe.sides(size), size),
         sum=_sum(recipe.k, 1),
-        mirrored_pictures=recipe.mirrored_pictures,
     )
 
 

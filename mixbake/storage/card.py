@@ -68,7 +68,7 @@ def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
 
 def warnings_of(plan: Plan) -> list[str]:
     """What anybody who reports results on this bake should say, as lines."""
-    overlap = overlaps_imagenet_c(str(plan.recipe.get("op_set") or ""))
+    overlap = overlaps_imagenet_c(plan.recipe)
     if not overlap:
         return []
     return [f"The operations {', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result.", ""]

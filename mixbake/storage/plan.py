@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core import rng
+from mixbake.core.ops import parameters_of
 from mixbake.data.listing import Listing
 from mixbake.errors import Damage, PlanDiffers
 from mixbake.storage import codecs, tar
@@ -68,6 +69,11 @@ class Plan:
     block_images: int
     environment: Mapping[str, str]
     mixing_sets: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of the recipe."""
+        return parameters_of(self.recipe)
 
     @property
     def blocks(self) -> int:

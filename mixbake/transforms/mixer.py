@@ -19,7 +19,7 @@ from mixbake.core.programs import Programs
 from mixbake.core.render import Canvas, frozen, render_stack
 from mixbake.core.variant import CROP_CODES
 from mixbake.recipes.presets import NamedRecipe
-from mixbake.recipes.recipe import Extended, draw_mix
+from mixbake.recipes.recipe import draw_mix, empty_table
 
 Bytes = NDArray[np.uint8]
 Word = int | NDArray[np.int64]
@@ -30,16 +30,7 @@ _LIMITS = limits()
 
 def _table(named: NamedRecipe, rows: int, size: int) -> Programs:
     """An empty table of mixes; the crop is the whole image."""
-    most = named.recipe.most
-    table = programs.empty(
-        rows,
-        view="mix",
-        recipe=named.name,
-        steps=most.steps,
-        ops=most.ops,
-        blends=most.blends,
-        own=named.recipe.own_steps if isinstance(named.recipe, Extended) else (),
-    )
+    table = empty_table(named.recipe, rows, view="mix", name=named.name)
     table.crops[:] = CROP_CODES["fit"], 0, 0, size, size
     return table
 

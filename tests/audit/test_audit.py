@@ -325,6 +325,13 @@ def test_plates_are_exact_when_small_and_light_when_large(side: int) -> None:
     assert made.box == pytest.approx((2 * scale, 4 * scale, side // 4 * scale, side // 2 * scale), abs=0.7)
 
 
+def test_an_empty_place_is_as_wide_as_a_picture_would_be() -> None:
+    small, nothing = (
+        plate(Cell(pixels=pixels), enlarged=REDUCED) for pixels in (np.zeros((32, 32, 3), np.uint8), None)
+    )
+    assert (nothing.width, nothing.height) == (small.width, small.height) == (REDUCED, REDUCED)
+
+
 def test_all_that_signals_list_is_shown(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "MOST_WORST", 11)
     report = audit(out, Asked(sample=0))

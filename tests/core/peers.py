@@ -22,7 +22,8 @@ from mixbake.data.pictures import prepared_side, resized
 from mixbake.recipes.presets import RECIPES
 
 Args = tuple[float, ...]
-Bound = tuple[int, float]
+Bound = tuple[int | None, float]
+"""The largest difference in grey levels, None where one level may become any, and the mean over some pictures."""
 FLOAT64 = "float64 formula"
 
 
@@ -30,9 +31,8 @@ FLOAT64 = "float64 formula"
 class Peer:
     """Another statement of a step.
 
-    cases: arguments of ours. run: theirs, (image, *arguments) -> uint8 H×W×3. bound: the largest difference in grey
-    levels, and the mean over some pictures; None where the definition is another one, which the note tells. inside:
-    only pixels are compared whose neighbours all lie in the image.
+    cases: arguments of ours. run: theirs, (image, *arguments) -> uint8 H×W×3. bound: None where the definition is
+    another one, which the note tells. inside: only pixels are compared whose neighbours all lie in the image.
     """
 
     do: str
@@ -46,14 +46,19 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of the table; largest and mean difference in grey levels over all pictures and cases."""
+    """A line of the table; largest and mean difference in grey levels over all pictures and cases.
+
+    worst: the greatest mean of one of them; its bound, if there is one.
+    """
 
     what: str
     against: str
     largest: int
     mean: float
+    worst: float
     pictures: int
     bound: Bound | None
+    worst_bound: float | None
     note: str = ""
 
 
@@ -308,11 +313,11 @@ FORMULA_BOUNDS: dict[str, tuple[tuple[Args, ...], Bound]] = {
 }
 """Step -> arguments, and the bound."""
 
-WHOLE_BOUNDS: dict[str, tuple[bool, Bound]] = {
-    "float64, 8 bits a register": (True, (255, 0.02)),
-    "float64, blends unrounded": (False, (255, 1.0)),
+PROGRAM_BOUNDS: dict[str, tuple[bool, Bound, float]] = {
+    "float64, 8 bits a register": (True, (None, 0.02), 0.25),
+    "float64, blends unrounded": (False, (None, 1.0), 15.0),
 }
-"""Whole programs: in_bytes of `plain_programs.run`, and the bound of every recipe."""
+"""Whole programs: in_bytes of `plain_programs.run`, the bound of every recipe, and the mean of its worst variant."""
 
 
 # ── measuring ─────────────────────────────────────────────────────────────────────────────────────
@@ -359,19 +364,30 @@ def recipe_rows(pictures: Sequence[Image], count: int) -> Iterator[Row]:
     mixing = [resized(picture, side=side, gray=False) for picture in pictures]
     # A preset that differs in nothing but its name would be the same rows again.
     for recipe, name in {recipe: name for name, recipe in reversed(RECIPES.items())}.items():
-        for against, (in_bytes, bound) in WHOLE_BOUNDS.items():
+        for against, (in_bytes, bound, worst) in PROGRAM_BOUNDS.items():
             found = list(apart(recipe, name, pictures, mixing, count, in_bytes=in_bytes))
-            yield row(name, against, found, count, bound=bound)
+            yield row(name, against, found, count, bound=bound, worst=worst)
 
 
-def row(what: str, against: str, found: Sequence[Image], count: int, *, bound: Bound | None, note: str = "") -> Row:
+def row(
+    what: str,
+    against: str,
+    found: Sequence[Image],
+    count: int,
+    *,
+    bound: Bound | None,
+    worst: float | None = None,
+    note: str = "",
+) -> Row:
     total = np.concatenate([one.reshape(-1) for one in found])
     return Row(
         what=what,
         against=against,
         largest=int(total.max()),
         mean=float(total.mean()),
+        worst=max(float(one.mean()) for one in found if one.size),
         pictures=count,
         note=note,
         bound=bound,
+        worst_bound=worst,
     )

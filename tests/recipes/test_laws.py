@@ -92,7 +92,6 @@ def test_every_recipe_states_its_laws(name: str) -> None:
     assert len(laws.programs.values) == len(laws.programs.weights) > 0
     if not isinstance(recipe, LayerMix | Plain):
         assert laws.ops
-        assert not laws.mirrored_pictures
         assert set(laws.ops.values) == {use.op for use in laws.uses} == set(OP_SETS[recipe.op_set])  # type: ignore[attr-defined]  # all of them have one
     if isinstance(recipe, LayerMix):
         assert laws.op
@@ -215,10 +214,3 @@ def test_covariance_says_what_one_variant_shares(covariance: Any) -> None:
         "op" in covariance.split("_"),
         "blend" in covariance,
     )
-
-
-def test_pictures_that_are_never_mirrored_are_stated() -> None:
-    for kind, published in ((LayerMix, True), (PixMix, False), (IPMix, False)):
-        for flips in (True, False):
-            assert LAWS[kind.family](kind(picture_flips=flips), 32).mirrored_pictures == flips
-        assert LAWS[kind.family](kind(), 32).mirrored_pictures == published

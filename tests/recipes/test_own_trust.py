@@ -2,13 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from outcome import Outcome
 from small import bake, copied, edit, sign
+
+from mixbake.errors import RecipeFailed
+from mixbake.recipes.loaded import offered
 
 Run = Callable[..., Outcome]
 MODULE = """
@@ -24,16 +28,36 @@ class Marked:
         program.op("same", program.image)
 """
 
+APART = """
+import random
+from dataclasses import dataclass
+from .turns import SLIGHT
+TURN = random.uniform(0, 90)
+@dataclass(frozen=True)
+class Still:
+    def draw(self, rng, program):
+        program.op("rotate", program.image, SLIGHT)
+@dataclass(frozen=True)
+class Turning:
+    def draw(self, rng, program):
+        program.op("rotate", program.image, TURN)
+"""
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with a distribution that offers a recipe, whose import leaves `mark` there."""
     folder = tmp_path_factory.mktemp("installed")
     (folder / "marked_recipes.py").write_text(MODULE.format(mark=str(folder / "mark")))
+    (folder / "apart").mkdir()
+    (folder / "apart" / "__init__.py").touch()
+    (folder / "apart" / "turns.py").write_text("SLIGHT = 3\n")
+    (folder / "apart" / "recipes.py").write_text(APART)
     info = folder / "marked_recipes-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: marked-recipes\nVersion: 1.2\n")
     points = "marked = marked_recipes:Marked\nplain = marked_recipes:Marked\nlayermix = marked_recipes:Marked\n"
+    points += "still = apart.recipes:Still\nturning = apart.recipes:Turning\n"
     (info / "entry_points.txt").write_text(f"[mixbake.recipes]\n{points}")
     return folder
 
@@ -120,6 +144,27 @@ def test_an_offered_recipe_is_baked_and_replayed_where_the_user_names_it(
     done = mixbake("replay", out, key, "--recipe", "marked", **path)
     assert (done.code, "equal to the last bit" in done.out) == (0, True), done.err
     assert mixbake("replay", out, key, "--recipe", "marked").code == 2
+
+
+@pytest.fixture
+def offering(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is installed there is offered in this process."""
+    monkeypatch.syspath_prepend(installed)
+    offered.cache_clear()
+    yield
+    offered.cache_clear()
+
+
+@pytest.mark.usefixtures("offering")
+def test_an_offered_recipe_is_rehearsed_by_its_file_executed_anew(
+    image_folder: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeFailed, match=r"recipes\.py: Turning draws variant .* with other levels, steps"):
+        bake(image_folder, tmp_path / "turning", picture_folder, recipe="turning", limit=6)
+    assert not (tmp_path / "turning").exists()
+    before = sys.modules["apart.recipes"]
+    assert bake(image_folder, tmp_path / "still", picture_folder, recipe="still", limit=6).baked == 6
+    assert sys.modules["apart.recipes"] is before
 
 
 def test_names_of_mixbake_win(python: Callable[..., Outcome], installed: Path, path: dict[str, str]) -> None:

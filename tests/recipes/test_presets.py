@@ -53,9 +53,11 @@ def test_operation_sets_are_the_papers() -> None:
     sizes = {"safe9": 9, "all13": 13, "layer12": 12, "layer16": 16, "article10": 10, "ipmix10": 10, "ipmix15": 15}
     assert {name: len(set(ops)) for name, ops in OP_SETS.items()} == sizes
     assert {op for ops in OP_SETS.values() for op in ops} == set(OPS)
-    assert not overlaps_imagenet_c("layer12")
-    assert overlaps_imagenet_c("article10") == ("brightness",)
-    assert overlaps_imagenet_c("layer16") == ("color", "contrast", "brightness", "sharpness")
+    assert not overlaps_imagenet_c({"op_set": "layer12"})
+    assert overlaps_imagenet_c({"op_set": "article10"}) == ("brightness",)
+    assert overlaps_imagenet_c({"op_set": "layer16"}) == ("color", "contrast", "brightness", "sharpness")
+    assert not overlaps_imagenet_c({})
+    assert not overlaps_imagenet_c({"op_set": ["layer16"]})
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,11 @@ def test_the_other_presets_have_the_published_values(name: str) -> None:
     assert not recipe.mirrored_pictures
     assert not recipe.gray_pictures
     assert recipe.uses_pictures == (recipe.family != "augmix")
+
+
+@pytest.mark.parametrize("kind", [LayerMix, PixMix, IPMix])
+def test_pictures_are_mirrored_as_asked(kind: Any) -> None:
+    assert [kind(picture_flips=flips).mirrored_pictures for flips in (True, False)] == [True, False]
 
 
 REFUSED: list[tuple[type[Any], dict[str, Any]]] = [
