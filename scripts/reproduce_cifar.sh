@@ -12,7 +12,7 @@
 # --recipes NAMES   default: "plain augmix pixmix ipmix layermix"; any of `mixbake recipes`
 # --corrupt DIR, --corrupt-bar DIR, --perturb DIR, --anomaly DIR (again for more)
 #                   published test sets, as for `mixbake eval`; without --corrupt: stand-ins, which are labelled so
-# --quick           for a CPU: a tiny network, few epochs, few test pictures; about 10 minutes for 2000 pictures on
+# --quick           for a CPU: a tiny network, few epochs, few test pictures; about 5 minutes a seed for 2000 pictures on
 #                   2 cores. It shows that everything runs, and no more: its figures are not those of the papers.
 # --smoke           the least that goes all the way: two recipes, one epoch, a handful of pictures
 #
