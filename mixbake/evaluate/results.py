@@ -204,9 +204,8 @@ def corrupted_rms(results: Results) -> float | None:
     """Calibration error under corruption, as it is published.
 
     Of CIFAR-C the mean over corruptions, each of the pictures of all severities together (LayerMix's code,
-    ahmadmughees/LayerMix, utils/corruptions.py, which files of all five severities feed). Of ImageNet-C the mean over
-    corruptions and severities (PixMix's code, andyzoujm/pixmix, imagenet.py): there gaps of opposite signs at two
-    severities do not cancel, so that it is the larger number.
+    ahmadmughees/LayerMix, utils/corruptions.py). Of ImageNet-C the mean over corruptions and severities (PixMix's code,
+    andyzoujm/pixmix, imagenet.py), where too much confidence at one severity and too little at another do not cancel.
     """
     group = results.corruptions.get(C)
     if group is None:
