@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,16 @@ CLASSES = ("ash", "birch", "cedar")
 PATIENCE = 240  # seconds: a limit against hanging, never a measure
 
 
+def _require_unique_names() -> None:
+    """Two modules of one name could not both be imported, which would only be seen when all tests run."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise pytest.UsageError(f"several files under tests/ are called {', '.join(twice)}: give each its own name")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile what the processes that run tests would each compile, once, in the one that starts them."""
+    _require_unique_names()
     starts_others = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if _SESSION_CACHE and starts_others and not config.option.collectonly:
         from mixbake.bake.warmup import warm_up
