@@ -41,6 +41,7 @@ def test_a_mixing_set_that_is_named_must_be_the_right_one_before_anything_is_don
     assert "measured" not in done.err
 
 
+@pytest.mark.slow
 def test_only_what_was_named_is_blamed(command: Command, tmp_path: Path, moved: Path, picture_folder: Path) -> None:
     asked = ["audit", moved, "-o", tmp_path / "a.html", "--sample", 30]
     done = command(*asked, "--mixing-set", picture_folder)

@@ -196,6 +196,7 @@ def test_batches_change_nothing_but_pairs_between_them(clean: Path, monkeypatch:
     assert dataclasses.replace(expected, groups=()) == dataclasses.replace(other, groups=())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_bake(
     tmp_path: Path, image_folder: Path, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,14 +57,15 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
         {"source": "demo:count=700", "epochs_worth": 2},
         {"source": "demo:count=700", "epochs_worth": 2, "codec": "jpeg"},
-        pytest.param({"source": "demo:count=300,size=72", "epochs_worth": 2, "limit": 260}, marks=pytest.mark.slow),
-        pytest.param({"source": "demo:count=300", "views": "jsd", "codec": "webp"}, marks=pytest.mark.slow),
-        pytest.param({"recipe": "plain", "views": "clean", "codec": "raw"}, marks=pytest.mark.slow),
+        {"source": "demo:count=300,size=72", "epochs_worth": 2, "limit": 260},
+        {"source": "demo:count=300", "views": "jsd", "codec": "webp"},
+        {"recipe": "plain", "views": "clean", "codec": "raw"},
     ],
     ids=["png", "jpeg", "large jpeg", "jsd webp", "clean raw"],
 )
@@ -240,6 +241,7 @@ def test_room_is_required_to_the_byte(settings: Callable[..., BuildSettings]) ->
     assert not short.to_json()["fits"]
 
 
+@pytest.mark.slow
 def test_a_small_disk_is_refused(tmp_path: Path, picture_folder: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

@@ -231,6 +231,7 @@ def bake_with_workers_that_stop_answering(folder: Path) -> None:
     assert semaphores(os.getpid()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["bake_for_ever", "bake_in_a_thread"])
 def test_workers_die_with_their_parent(function: str, tmp_path: Path) -> None:
     with in_child(function, tmp_path) as child:

@@ -147,6 +147,7 @@ def test_a_manifest_from_before_there_were_weights_is_read(tmp_path: Path, pictu
     assert plan_of(document).mixing_sets == ()
 
 
+@pytest.mark.slow
 def test_a_recipe_without_pictures_leaves_the_sets_alone(mixbake: Run, tmp_path: Path, sets: tuple[str, str]) -> None:
     flags = ("--mixing", sets[0], "--mixing", sets[1], "--mixing-weights", "3,1", "--recipe", "augmix")
     done = mixbake("build", SOURCE, tmp_path / "out", *flags, "--executor", "inline")

@@ -96,6 +96,7 @@ def oblong_images(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oblong", [False, True], ids=["square", "oblong"])
 @pytest.mark.parametrize("crop", ["pad", "resized"])
 def test_the_sheet_shows_what_a_build_bakes(
@@ -140,6 +141,7 @@ def test_a_bare_crop_needs_no_pictures(settings: Callable[..., BuildSettings], t
     assert len(pixels(tmp_path / "plain.png")) < len(pixels(tmp_path / "layers.png")) / 2
 
 
+@pytest.mark.slow
 def test_few_images_are_read_and_nothing_else_is_written(
     many_images: Path, picture_folder: Path, tmp_path: Path, python: Callable[..., Any]
 ) -> None:
@@ -160,6 +162,7 @@ def test_the_text_says_who_flips(settings: Callable[..., BuildSettings], tmp_pat
     assert str(tmp_path / "sheet.png") in text.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_what_looks_wrong_is_said(settings: Callable[..., BuildSettings], tmp_path: Path) -> None:
     assert "warning" not in draw_preview(settings(), tmp_path / "sheet.png")
     assert "ImageNet-C" in draw_preview(settings(overrides={"op_set": "layer16"}), tmp_path / "sheet.png")

@@ -23,6 +23,7 @@ def test_a_drawing_is_a_function_of_its_arguments(number, size, split):
     assert np.array_equal(image, draw_demo(number, size=size, split=split))
 
 
+@pytest.mark.slow
 @given(NUMBERS)
 def test_numbers_and_splits_are_different_images(number):
     image = draw_demo(number, size=32, split="train")
@@ -109,6 +110,7 @@ def _set(split: str, count: int):
     return images, np.arange(count) % len(CLASSES)
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_on_pixels_learns_next_to_nothing():
     (train, labels), (test, truth) = _set("train", 2000), _set("test", 1000)
     features = train.reshape(2000, -1) / 255 - 0.5
@@ -120,6 +122,7 @@ def test_a_linear_classifier_on_pixels_learns_next_to_nothing():
         assert (guesses == truth).mean() < 0.35
 
 
+@pytest.mark.slow
 def test_the_outline_alone_tells_the_class():
     # Shares of the shape's area at several radii from its centroid: blind to place, scale, angle and colour.
     (train, labels), (test, truth) = _set("train", 1500), _set("test", 500)

@@ -200,6 +200,7 @@ def test_progress_counts_up_to_the_end(tmp_path):
     assert seen == [2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(tmp_path):
     out, count = tmp_path / "out", 60
     call = f"generate(Path({str(out)!r}), {fractals(count)!r}, side=160)"

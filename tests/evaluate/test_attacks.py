@@ -116,6 +116,7 @@ def test_the_published_ball_moves_but_not_beyond_twice_its_radius(victim: Victim
     assert start.images.max() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_the_size_of_batches_does_not_matter(victim: Victim, kind: str) -> None:
     few = replace(ATTACKS[kind], steps=6)

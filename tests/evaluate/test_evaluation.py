@@ -300,6 +300,7 @@ def test_finished_parts_are_not_measured_again(
     assert more.folder != first.folder
 
 
+@pytest.mark.slow
 def test_parts_of_anything_else_are_measured_again(
     measured: Callable[..., Evaluated], run: Path, pictures: Any, told: Told, tmp_path: Path
 ) -> None:

@@ -199,6 +199,7 @@ def test_captions_name_every_operation_and_blend(made: Made) -> None:
             assert name in card.words or name in card.row or (name, card.part) == ("mirror", "blends"), card.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".html", ".png"])
 def test_the_same_arguments_give_the_same_bytes(tmp_path: Path, picture_folder: Path, ending: str) -> None:
     one, two, other = (
@@ -240,6 +241,7 @@ def test_an_image_of_any_shape_is_shown_by_its_central_square(tmp_path: Path, pi
     assert [(crop.left, crop.top, crop.width, crop.height) for crop in crops] == [(20, 0, 50, 50)]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_has_written(
     mixbake: Callable[..., Outcome], tmp_path: Path, picture_folder: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not leftovers(disk / "out")
 
 
+@pytest.mark.slow
 def test_the_command_exits_74_and_names_the_disk(
     disk: Path, mixbake: Any, image_folder: Path, picture_folder: Path, whole: dict[str, str]
 ) -> None:
@@ -96,7 +97,8 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     yield from mounted(tmp_path / "read-only", "size=256k,ro")
 
 
-@pytest.mark.parametrize("out", ["", pytest.param("new", marks=pytest.mark.slow), "new/deeper"])
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["", "new", "new/deeper"])
 def test_a_read_only_folder_is_refused_with_advice(
     read_only: Path, mixbake: Any, image_folder: Path, picture_folder: Path, out: str
 ) -> None:

@@ -57,6 +57,7 @@ def test_baking_imports_no_torch(
     assert not leftovers(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_transforming_imports_no_torch(python: Callable[..., Any], poisoned: dict[str, str], tmp_path: Path) -> None:
     code = "import sys, numpy, mixbake.transforms as t; print(t.augmix(numpy.zeros((8, 8, 3), 'uint8'), 1).shape)"
     done = python(f"{code}; print('torch' in sys.modules)", **poisoned)

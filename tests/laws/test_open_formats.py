@@ -78,6 +78,7 @@ for sample in reader:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("webdataset") is None, reason="webdataset is in the train extra")
 def test_stock_webdataset_reads_every_sample(coded: tuple[Path, str, int], python: Callable[..., Any]) -> None:
     out, codec, size = coded

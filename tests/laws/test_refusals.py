@@ -63,6 +63,7 @@ def test_another_source_or_mixing_set_is_named(
     assert bytes_of(out) == before
 
 
+@pytest.mark.slow
 def test_the_command_exits_5_and_names_the_field(
     out: Path, mixbake: Any, image_folder: Path, picture_folder: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_skipped_image_keeps_its_number(tmp_path: Path, damaged: Path, picture
     assert kept.items() <= whole.items()
 
 
+@pytest.mark.slow
 def test_above_the_limit_the_build_ends_with_3_and_a_higher_limit_resumes(
     tmp_path: Path, damaged: Path, picture_folder: Path, mixbake: Any
 ) -> None:

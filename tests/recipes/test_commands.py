@@ -41,6 +41,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(mixbake: Run) -> None:
     assert "did you mean pixmix-cifar?" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -57,6 +58,7 @@ def test_what_a_recipe_does_not_take_is_refused(mixbake: Run, tmp_path: Path, gi
     assert message in " ".join(done.err.split())
 
 
+@pytest.mark.slow
 def test_parameters_that_are_set_are_recorded(mixbake: Run, tmp_path: Path, picture_folder: Path) -> None:
     out = tmp_path / "out"
     flags = ("--recipe", "ipmix", "--set", "patches=4,8", "--set", "partners=both", "--severity", "2")
@@ -70,6 +72,7 @@ def test_parameters_that_are_set_are_recorded(mixbake: Run, tmp_path: Path, pict
     assert mixbake("verify", out).code == 0
 
 
+@pytest.mark.slow
 def test_a_mixing_set_that_is_not_used_is_noted(mixbake: Run, tmp_path: Path, picture_folder: Path) -> None:
     out = tmp_path / "out"
     flags = ("--recipe", "augmix", "--mixing-set", picture_folder, "--executor", "inline")

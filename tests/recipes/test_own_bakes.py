@@ -143,6 +143,7 @@ def test_replay_asks_for_the_code(baked: Path, tmp_path: Path) -> None:
         report.audit(baked, report.Asked(sample=4))
 
 
+@pytest.mark.slow
 def test_a_bake_is_extended_by_the_same_code_alone(
     baked: Path, tmp_path: Path, many_images: Path, picture_folder: Path
 ) -> None:

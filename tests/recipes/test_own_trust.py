@@ -102,6 +102,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["marked", "FILE", "own:marked", "own:FILE"])
 def test_no_code_that_a_bake_names_is_run(
     python: Callable[..., Outcome], plain_bake: Path, installed: Path, path: dict[str, str], tmp_path: Path, named: str

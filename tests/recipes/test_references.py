@@ -105,6 +105,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 """A parameter that makes another recipe of each."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERWISE)
 def test_variants_change_as_those_of_the_plain_rendition(name: str) -> None:
     other = theirs(name)

@@ -38,6 +38,7 @@ def test_places_are_those_of_the_tars(blocks: list[list[int]], member_bytes: int
     assert found == list(zip(offsets.tolist(), sizes.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "raw"])
 def test_files_of_lengths_are_those_of_the_tars(
     tmp_path: Path, many_images: Path, picture_folder: Path, codec: str

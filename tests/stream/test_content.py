@@ -92,6 +92,7 @@ def finish(reader: "subprocess.Popen[str]") -> str:
 
 
 class TestTogether:
+    @pytest.mark.slow
     def test_processes_fetch_a_file_once(self, server: Server, tmp_path: Path) -> None:
         readers = [start(FETCH, *told(server, tmp_path, SHARD)) for _ in range(4)]
         for reader in readers:

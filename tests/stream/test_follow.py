@@ -105,6 +105,7 @@ def test_another_bake_in_its_place_is_refused(
         next(iter(loader))
 
 
+@pytest.mark.slow
 def test_the_first_of_it_is_waited_for(out: Path, extend: Extend) -> None:
     builder = threading.Timer(1.0, extend, [1])
     builder.start()

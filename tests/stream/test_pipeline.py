@@ -89,6 +89,7 @@ def test_samples_come_as_stored(encoded: Callable[[str], Path], codec: str) -> N
             assert {k: v for k, v in info.items() if not k.startswith("__")} == json.loads(own["json"])
 
 
+@pytest.mark.slow
 def test_stock_webdataset_reads_the_same_but_hides_damage(
     wide_bake: Path, tmp_path: Path, python: Callable[..., Any]
 ) -> None:

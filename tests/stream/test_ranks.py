@@ -95,13 +95,14 @@ def ranks(code: str, world: int, *arguments: object) -> list[dict[str, Any]]:
     return [json.loads(out.splitlines()[-1]) for out, _ in told]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "ending"),
     [
         (2, "pad"),
-        pytest.param(2, "drop", marks=pytest.mark.slow),
-        pytest.param(4, "pad", marks=pytest.mark.slow),
-        pytest.param(4, "drop", marks=pytest.mark.slow),
+        (2, "drop"),
+        (4, "pad"),
+        (4, "drop"),
     ],
 )
 def test_ranks_share_a_bake(wide_bake: Path, world: int, ending: str) -> None:

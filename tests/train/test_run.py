@@ -157,6 +157,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="no finished bake"):
             trained(tmp_path / "empty")
 
+    @pytest.mark.slow
     def test_needs_no_torch(self, python: Callable[..., Any], tiny_bake: Path, tmp_path: Path) -> None:
         code = "import sys; from mixbake import cli; print(cli.run(sys.argv[1:]), 'torch' in sys.modules)"
         for arguments in (("train", tmp_path / "nowhere"), ("train", tiny_bake, "--batch-size", "41")):
