@@ -46,6 +46,11 @@ def pytest_configure(config: pytest.Config) -> None:
         warm_up(lambda _: None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
+
+
 def pytest_unconfigure() -> None:
     """Delete the session's cache folder."""
     if _SESSION_CACHE:

@@ -20,6 +20,7 @@ def reproduce(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_the_reproduction_goes_all_the_way_and_resumes(tmp_path: Path, picture_folder: Path) -> None:
     """On real pictures where there are some."""
     data, mixing = ("demo", picture_folder) if DATA is None else (f"{DATA}/cifar10-small", f"{DATA}/fractals")

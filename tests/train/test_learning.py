@@ -8,6 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.minutes
 def test_a_small_network_learns_the_demo_from_its_bake(mixbake: Any, tmp_path: Path) -> None:
     """As in the README, where it takes a minute."""
     bake, run = tmp_path / "bake", tmp_path / "run"
