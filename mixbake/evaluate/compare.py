@@ -193,9 +193,9 @@ def _differences(
     found: dict[str, Measure] = {}
     for name in METRICS:
         values = [
-            one[name] - other[name]  # type: ignore[operator]  # neither is None: see the condition
-            for one, other in pairs
-            if one[name] is not None and other[name] is not None
+            ours - theirs
+            for ours, theirs in ((one[name], other[name]) for one, other in pairs)
+            if ours is not None and theirs is not None
         ]
         if values:
             found[name] = _measure(values)

@@ -18,8 +18,9 @@ import torch
 from mixbake.errors import Damage, MixbakeError, UsageError
 from mixbake.storage.opened import Bake
 from mixbake.storage.shelf import LocalShelf
+from mixbake.train.checkpoint import read_about
 from mixbake.train.records import COLUMNS
-from mixbake.train.settings import RECIPES, TrainSettings, plain, resolve, settings_of
+from mixbake.train.settings import FREE, RECIPES, TrainSettings, plain, resolve, settings_of
 
 
 def metrics(run: Path, kind: str) -> list[dict[str, Any]]:
@@ -63,6 +64,18 @@ class TestRecords:
         assert start["bake"]["recipe"]["name"] == "layermix-cifar"
         assert start["bake"]["mixing"] == bake.plan.mixing
         assert start["versions"]["torch"] == torch.__version__
+
+    def test_weights_say_all_that_decided_them(self, trained: Any, tiny_bake: Path, tmp_path: Path) -> None:
+        """Else a comparison would take runs of other settings for further seeds."""
+        trained(tiny_bake, epochs=1, mix="cutmix", threads=1)
+        about = read_about(tmp_path / "run" / "last.safetensors")
+        settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+        assert about["training"] == {name: value for name, value in settings.items() if name not in {*FREE, "seed"}}
+        assert (about["training"]["mix"], about["seed"]) == ("cutmix", settings["seed"])
+        bake = Bake.open(LocalShelf(tiny_bake))
+        assert about["baking"]["recipe"] == bake.plan.recipe
+        assert about["baking"]["mixing"] == bake.plan.mixing
+        assert about["baking"]["epochs_worth"] == bake.epochs_worth
 
     def test_uses_beyond_the_limit_are_warned_of(self, trained: Any, tiny_bake: Path, told: Any) -> None:
         trained(tiny_bake, epochs=4, max_uses=2)
