@@ -17,16 +17,20 @@ import pytest
 from browser import browser  # noqa: F401 - a fixture, which tests ask for by name
 from outcome import Outcome
 from PIL import Image
+from processes import PATIENCE
 
 # Before mixbake is imported: a kernel learns where it is cached when it is defined.
 _SESSION_CACHE = None if os.environ.get("MIXBAKE_CACHE") else tempfile.TemporaryDirectory(prefix="mixbake-tests-")
 if _SESSION_CACHE:
     os.environ["MIXBAKE_CACHE"] = _SESSION_CACHE.name
 
+# Processes that test at the same time share the cores: threads of PyTorch that find none free spin, and all are slower.
+if _PROCESSES := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(_PROCESSES))))
+
 from mixbake.data.demo import draw_demo  # noqa: E402 - the cache folder must be known first
 
 CLASSES = ("ash", "birch", "cedar")
-PATIENCE = 240  # seconds: a limit against hanging, never a measure
 
 
 def _require_unique_names() -> None:

@@ -19,6 +19,7 @@ import jsonschema
 import numpy as np
 import pytest
 import typer
+from processes import PATIENCE
 
 import mixbake
 from mixbake import cli, errors
@@ -39,7 +40,6 @@ PACKAGE = Path(mixbake.__file__).parent
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "shards/README.md", "scripts/README.md")
 README, ARCHITECTURE, CONTRIBUTING = ((ROOT / name).read_text("utf-8") for name in DOCUMENTS[:3])
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]  # it is a group
-PATIENCE = 300  # seconds: a limit against hanging, never a measure
 
 
 def blocks(text: str, language: str) -> list[str]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 
 pytest.importorskip("torchmetrics", reason="the extra `evaluate` is not installed")
 
@@ -16,7 +17,7 @@ DATA = os.environ.get("MIXBAKE_DATA")
 def reproduce(*arguments: object) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"MIXBAKE": f"{sys.executable} -m mixbake"}
     command = ["bash", str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 
 pytest.importorskip("torchvision")
 
@@ -15,7 +16,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 def run(script: str, *arguments: object) -> str:
     command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240, env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE, env=dict(os.environ))
     return done.stdout
 
 

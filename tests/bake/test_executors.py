@@ -29,22 +29,15 @@ from chores import (
     raise_stubborn,
     tell_environment,
 )
+from processes import PATIENCE, command_line
 
 from mixbake.bake.board import Board
 from mixbake.errors import Damage, MissingExtra, MixbakeError, StorageError, UsageError
 
-PATIENCE = 20  # seconds: a limit against hanging, never a measure
-
 
 def workers(of: int | None = None) -> list[psutil.Process]:
-    return [child for child in psutil.Process(of).children(recursive=True) if is_worker(child)]
-
-
-def is_worker(child: psutil.Process) -> bool:
-    try:
-        return any("popen_loky" in word for word in child.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+    children = psutil.Process(of).children(recursive=True)
+    return [child for child in children if "popen_loky" in command_line(child)]
 
 
 ALL = pytest.mark.parametrize(("kind", "jobs"), [("inline", 1), ("joblib", 1), ("joblib", 2)])
@@ -170,7 +163,7 @@ def in_child(
     call = f"import pathlib, test_executors; test_executors.{function}(pathlib.Path({str(folder)!r}))"
     with subprocess.Popen(
         [sys.executable, *flags, "-c", call],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from processes import PATIENCE
 
 from mixbake.core.rng import stream
 from mixbake.data.families import FAMILIES
@@ -206,7 +207,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(tmp_path):
     call = f"generate(Path({str(out)!r}), {fractals(count)!r}, side=160)"
     program = f"from pathlib import Path; from mixbake.data.generators import Drawn, generate; {call}"
     run = subprocess.Popen([sys.executable, "-c", program])
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + PATIENCE
     while len(list(out.glob("fractal-*.png"))) < 4 and run.poll() is None and time.monotonic() < limit:
         time.sleep(0.005)
     run.kill()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from outcome import Outcome
 from PIL import Image
+from processes import PATIENCE
 from small import bake
 
 import mixbake.audit
@@ -69,7 +70,7 @@ def test_the_oldest_cpu_draws_the_same_pixels(tmp_path: Path) -> None:
         "NPY_DISABLE_CPU_FEATURES": dispatched.strip(),
     }
     told = subprocess.run(
-        [sys.executable, fixed_drawings.__file__], env=environment, capture_output=True, check=True, timeout=300
+        [sys.executable, fixed_drawings.__file__], env=environment, capture_output=True, check=True, timeout=PATIENCE
     ).stdout
     assert json.loads(told) == DIGESTS
     assert any(tmp_path.rglob("*.nbc"))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+from processes import command_line
 
 from mixbake.data.demo import draw_demo
 from mixbake.errors import MixbakeError
@@ -18,7 +19,7 @@ PLACES = [3, 8, 9, 40, 7]
 
 
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "loky.backend.popen" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "loky.backend.popen" in command_line(child)]
 
 
 def draw_again_and_again(draw: Draw) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fixed_renders
 import pytest
+from processes import PATIENCE
 
 from mixbake.core import ops
 from mixbake.core.variant import SCHEMA_VERSION
@@ -93,7 +94,6 @@ PIXELS = {
     "plain resized: pixels": "f72ee300f348cf9b",
 }
 
-PATIENCE = 500  # seconds: everything is compiled anew
 SLOWEST_NUMPY = """
 import numpy
 compiled = numpy._core._multiarray_umath

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 
 pytest.importorskip("fsspec", reason="the extra `remote` is not installed")
 pytest.importorskip("aiohttp", reason="the extra `remote` is not installed")
@@ -25,8 +26,6 @@ from mixbake.errors import StorageError
 from mixbake.storage.shelf import Shelf
 from mixbake.stream.content import ContentCache
 from mixbake.stream.remote import RemoteShelf
-
-PATIENCE = 120  # seconds: a limit against hanging, never a measure
 
 READER = """
 import sys

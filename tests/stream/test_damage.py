@@ -29,6 +29,7 @@ from damages import (
     truncate,
     unlink,
 )
+from processes import PATIENCE
 from small import copied, flip_bit
 
 from mixbake.errors import Damage
@@ -39,7 +40,6 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 
 from mixbake.stream.loader import ShardLoader  # noqa: E402 - torch must be there
 
-PATIENCE = 60  # seconds: a limit against hanging, never a measure
 BATCH = 50
 
 

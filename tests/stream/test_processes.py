@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 from small import Seen, all_seen, own_threads, seen
 
 from mixbake.errors import UsageError
@@ -17,7 +18,6 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 
 from mixbake.stream.loader import ShardLoader  # noqa: E402 - torch must be there
 
-PATIENCE = 120  # seconds: a limit against hanging, never a measure
 LINGERING = 10  # seconds: how long a thread may take to see that nobody wants it
 BAKES = ["mix_bake", "jpeg_bake"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 from small import bake, copied
 
 from mixbake.errors import UsageError
@@ -20,7 +21,6 @@ dist = pytest.importorskip("torch.distributed")
 from mixbake.stream.loader import ShardLoader  # noqa: E402 - torch must be there
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
-PATIENCE = 240  # seconds: a limit against hanging, never a measure
 
 TRAIN = """
 import json, os, sys

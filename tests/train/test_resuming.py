@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 from safetensors.torch import load_file
 from small import bake
 
 from mixbake.errors import Damage, PlanDiffers, UsageError
 from mixbake.train.checkpoint import read_about
 
-PATIENCE = 120  # seconds: a limit against hanging, never a measure
 FLAGS = ("--model", "wrn10_1", "--epochs", 4, "--batch-size", 8, "--log-every", 1, "--device", "cpu", "--seed", 5)
 QUIET = {"OMP_NUM_THREADS": "1"}
 

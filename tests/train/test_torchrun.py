@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import PATIENCE
 from safetensors.torch import load_file
 
 from mixbake.errors import UsageError
 from mixbake.train.ranks import choose_device, joined
 
-PATIENCE = 180  # seconds: a limit against hanging, never a measure
 LINEAR = Path(__file__).parent / "linear_run.py"
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from processes import PATIENCE
 
 from mixbake.core.render import render
 from mixbake.core.variant import from_json
@@ -20,8 +21,6 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402 - only with torch
 from torchvision import tv_tensors  # noqa: E402 - comes with it
 from torchvision.datasets import ImageFolder  # noqa: E402 - as well
 from torchvision.transforms import v2  # noqa: E402 - as well
-
-PATIENCE = 120  # seconds: a limit against hanging, never a measure
 
 
 class Sample(NamedTuple):
