@@ -155,7 +155,7 @@ def _particulars(published: Sequence[PublishedRow]) -> list[str]:
     return [
         f"{row.method}, {row.network or 'network not said'}, published"
         f"{', run by others than its authors' if row.rerun else ''}: {row.epochs or 'unknown'} epochs; "
-        f"operations: {row.op_set}; mixing set: {row.mixing_set}; JSD: {'yes' if row.jsd else 'no'}; "
+        f"operations: {row.op_set}; mixing set: {row.mixing_set}; JSD: {_SAID[row.jsd]}; "
         f"{', '.join(METRICS[name].title for name in row.metrics)}"
         for row in published
     ]
@@ -165,6 +165,7 @@ def _superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", _RAISED))
 
 
+_SAID = {True: "yes", False: "no", None: "not said"}
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -89,6 +89,16 @@ def test_published_rows_stand_below_ones_own_of_the_same_classes_alone() -> None
         assert len(summary_table([invent(model=model)]).rows) == 1
 
 
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.method}-{row.dataset}-{row.network}")
+def test_what_a_source_does_not_say_is_not_made_up(row) -> None:
+    count, first, last = next(classes for classes, dataset in DATASETS.items() if dataset == row.dataset)
+    model = {**invent().model, "classes": [first, *(f"{first}{number:04d}" for number in range(count - 2)), last]}
+    notes = summary_table([invent(model=model)]).notes
+    about = [note for note in notes if note.startswith(f"{row.method}, {row.network or 'network not said'}, published")]
+    said = {True: "JSD: yes", False: "JSD: no;", None: "JSD: not said"}[row.jsd]
+    assert any(said in note for note in about)
+
+
 # ── What is labelled ──────────────────────────────────────────────────────────────────────────────
 
 
