@@ -10,6 +10,7 @@ Rule: fields are periodic, and an octave's numbers depend on nothing finer, so a
 """
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _wavelets(octave: int, slope: float) -> Field:
     An octave has four times the frequencies of the one below it. So with equal weights, that is equal variances,
     amplitudes fall as 1/f.
     """
-    weighted: Field = (WAVELETS * exp2((1.0 - slope) * octave)).astype(np.float32)
+    weighted: Field = (_unit_wavelets() * exp2((1.0 - slope) * octave)).astype(np.float32)
     return weighted
 
 
@@ -114,10 +115,12 @@ def _unit_wavelet(axis: tuple[float, float], odd: bool) -> Reals:
     return np.array([value / energy for value in even]).reshape(2 * REACH + 1, -1)
 
 
-AXES = [(cosine(angle), sine(angle)) for angle in (math.pi * turn / ORIENTATIONS for turn in range(ORIENTATIONS))]
-"""Directions (x, y) across which wavelets wave."""
-
-WAVELETS = np.stack([_unit_wavelet(axis, odd) for axis in AXES for odd in (False, True)])
+@cache
+def _unit_wavelets() -> Reals:
+    """Of every orientation, even and odd. Made when first asked for: they compile functions, which no import should."""
+    angles = [math.pi * turn / ORIENTATIONS for turn in range(ORIENTATIONS)]
+    axes = [(cosine(angle), sine(angle)) for angle in angles]
+    return np.stack([_unit_wavelet(axis, odd) for axis in axes for odd in (False, True)])
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Baking imports no torch, in no process, and `mixbake --help` imports neither numpy nor numba."""
+"""Baking imports no torch, in no process; `mixbake --help` imports neither numpy nor numba; no import compiles."""
 
 import json
 from collections.abc import Callable
@@ -77,6 +77,29 @@ def test_help_imports_nothing_heavy(python: Callable[..., Any], arguments: list[
 def test_the_package_itself_imports_nothing_heavy(python: Callable[..., Any]) -> None:
     done = python("import sys, mixbake, mixbake.errors; print('numpy' in sys.modules, 'numba' in sys.modules)")
     assert done.out.split() == ["False", "False"], done.err
+
+
+IMPORTS = """
+import importlib, pkgutil
+from numba.core import event
+import mixbake
+PARTS = ("core", "data", "recipes", "storage", "bake", "audit", "transforms", "cli")
+with event.install_recorder("numba:compile") as compiled:
+    for part in PARTS:
+        package = importlib.import_module(f"mixbake.{part}")
+        for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"mixbake.{part}."):
+            importlib.import_module(module.name)
+    seen = len(compiled.buffer)
+    from mixbake.core.kernels.lanes import sine
+    sine(0.5)
+print(seen, len(compiled.buffer) > seen)
+"""
+
+
+def test_no_import_compiles(python: Callable[..., Any]) -> None:
+    """Every process of a bake would: a second that is lost before the first image."""
+    done = python(IMPORTS)
+    assert done.out.split() == ["0", "True"], done.err
 
 
 def test_streaming_without_torch_names_the_extra(
