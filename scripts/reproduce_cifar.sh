@@ -14,7 +14,6 @@
 #                   published test sets, as for `mixbake eval`; without --corrupt: stand-ins, which are labelled so
 # --quick           for a CPU: a tiny network, few epochs, few test pictures; about 5 minutes a seed for 2000 pictures on
 #                   2 cores. It shows that everything runs, and no more: its figures are not those of the papers.
-# --smoke           the least that goes all the way: two recipes, one epoch, a handful of pictures
 #
 # Without --quick, the papers' settings: WRN-40-4, 100 epochs, 10 epochs' worth of variants, for a GPU. AugMix and IPMix
 # are trained with AugMix's consistency loss, as published. The attack is that of the papers' code, so that its column
@@ -28,12 +27,12 @@ fail() { # fail MESSAGE
 }
 
 dataset=cifar10 data='' mixing=fractals out=reproduction seeds=1 form=full
-recipes=()
+recipes=(plain augmix pixmix ipmix layermix)
 corrupt=generated sets=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick | --smoke)
-        form=${1#--}
+    --quick)
+        form=quick
         shift
         continue
         ;;
@@ -58,6 +57,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$data" ] || fail '--data is missing: name the pictures; see --help'
 case $dataset in cifar10 | cifar100) ;; *) fail "--dataset is cifar10 or cifar100, not $dataset" ;; esac
+[ ${#recipes[@]} -gt 0 ] || fail '--recipes names none; see --help'
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds is a whole number from 1, not $seeds"
 
 if [ "$data" = demo ]; then
@@ -68,7 +68,7 @@ else
     train_set=$dataset:$data test_set=$dataset:$data,split=test
 fi
 
-attack=(--pgd published) usual=(plain augmix pixmix ipmix layermix)
+attack=(--pgd published)
 case $form in
 full)
     baking=(--epochs-worth 10)
@@ -80,14 +80,7 @@ quick)
     training=(--recipe cifar --model wrn10_1 --dropout 0 --batch-size 64 --epochs 15 --max-uses 15)
     evaluating=(--limit 200)
     ;;
-smoke)
-    usual=(plain layermix)
-    baking=(--epochs-worth 1 --limit 64 --executor inline)
-    training=(--recipe cifar --model wrn10_1 --dropout 0 --batch-size 32 --epochs 1)
-    evaluating=(--limit 4)
-    ;;
 esac
-if [ ${#recipes[@]} -eq 0 ]; then recipes=("${usual[@]}"); fi
 read -ra mixbake <<<"${MIXBAKE:-mixbake}"
 home=$out/$form-$dataset
 
