@@ -84,6 +84,15 @@ esac
 read -ra mixbake <<<"${MIXBAKE:-mixbake}"
 home=$out/$form-$dataset
 
+# require_same FILE SETTINGS: fail if the run that FILE is about was begun with other settings
+require_same() {
+    mkdir -p "$(dirname "$1")"
+    if [ ! -e "$1" ]; then printf '%s\n' "$2" >"$1"; fi
+    local before
+    before=$(<"$1")
+    [ "$before" = "$2" ] || fail "$1 says that this run was made of other settings ($before), not of $2: take another --out"
+}
+
 # run NAME SEED: one recipe with one seed, from its bake to its evaluation. Every command resumes by itself.
 run() {
     local recipe=$1 seed=$2 run=$home/runs/$1-seed$2 bake=$home/bakes/$1-seed$2
@@ -91,6 +100,7 @@ run() {
     case $recipe in augmix* | ipmix*) views=(--views jsd) settings+=(--loss jsd) ;; esac
     case $recipe in plain | augmix*) ;; *) views+=(--mixing "$mixing") ;; esac
     printf '\n== %s, seed %s\n' "$recipe" "$seed"
+    require_same "$home/made-of/$recipe-seed$seed" "$train_set; ${baking[*]} ${views[*]}; ${settings[*]}"
     if [ ! -e "$run/finished" ]; then
         "${mixbake[@]}" build "$train_set" "$bake" --recipe "$recipe" --seed "$seed" "${baking[@]}" "${views[@]}"
         if [ -e "$run/state.pt" ]; then

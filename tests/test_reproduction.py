@@ -47,6 +47,11 @@ def test_the_quick_reproduction_goes_all_the_way_and_resumes(tmp_path: Path, pic
     assert weights == {path: path.read_bytes() for path in home.glob("runs/*/*.safetensors")}
     assert "parts have been measured before" in again.stderr
     assert (home / "runs/plain-seed0/eval/quick/results.json").exists()
+    # Its networks would be those of the other pictures.
+    other = reproduce(*quick, "--recipes", "layermix", "--mixing", tmp_path)
+    assert other.returncode == 2
+    assert "made of other settings" in other.stderr
+    assert weights == {path: path.read_bytes() for path in home.glob("runs/*/*.safetensors")}
 
 
 def test_a_wrong_command_line_is_refused_and_help_is_the_head_of_the_script(tmp_path: Path) -> None:

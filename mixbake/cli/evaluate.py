@@ -50,10 +50,12 @@ Model = Annotated[
 ]
 Size = Annotated[int | None, typer.Option("--size", help="With --model: side of its pictures.")]
 Mean = Annotated[
-    tuple[float, float, float] | None, typer.Option("--mean", help="With --model: of each channel, on [0, 1].")
+    tuple[float, float, float] | None,
+    typer.Option("--mean", metavar="R G B", help="With --model: of each channel, on [0, 1]."),
 ]
 Std = Annotated[
-    tuple[float, float, float] | None, typer.Option("--std", help="With --model: of each channel, on [0, 1].")
+    tuple[float, float, float] | None,
+    typer.Option("--std", metavar="R G B", help="With --model: of each channel, on [0, 1]."),
 ]
 
 
@@ -111,7 +113,8 @@ def evaluate(
 
 def _measure(*, as_json: bool, **asked: Any) -> None:
     from mixbake.evaluate.asked import Evaluation, settle  # noqa: PLC0415 - quick --help
-    from mixbake.evaluate.results import RESULTS, lines, to_json  # noqa: PLC0415
+    from mixbake.evaluate.results import lines  # noqa: PLC0415
+    from mixbake.evaluate.stored import RESULTS, to_json  # noqa: PLC0415
     from mixbake.progress import watch_evaluation  # noqa: PLC0415
 
     settled = settle(Evaluation(**asked))

@@ -93,6 +93,10 @@ class CifarSource:
             ) from error
         return np.ascontiguousarray(planes.reshape(3, 32, 32).transpose(1, 2, 0))
 
+    def files(self, listing: Listing) -> list[str]:  # noqa: ARG002 - a few files hold all pictures
+        """The split's files of the archive."""
+        return [f"{self.folder}/{name}" for name in _LAYOUTS[self.kind].files[self.split]]
+
 
 def open_cifar(spec: str) -> CifarSource:
     """The source that `cifar10:DIR[,split=test]` or `cifar100:...` names. UsageError where DIR holds no archive."""

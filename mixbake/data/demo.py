@@ -122,6 +122,10 @@ class DemoSource:
         split, _, name = entry.path.partition("/")
         return draw_demo(int(name.partition("-")[0]), size=self.size, split=split)
 
+    def files(self, listing: Listing) -> list[str]:  # noqa: ARG002 - they are drawn
+        """None."""
+        return []
+
 
 def parse_demo(spec: str) -> DemoSource:
     """The source that `demo[:count=2000,size=32,split=train]` names; UsageError on anything else."""

@@ -4,7 +4,7 @@ Rule: plain values only, so that a listing can be planned, stored and compared w
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,4 +82,8 @@ class Source(Protocol):
 
         Raises OSError when it cannot be read.
         """
+        ...
+
+    def files(self, listing: Listing) -> Sequence[str]:
+        """Paths of the files that hold the pictures of its listing; none where they are drawn."""
         ...

@@ -6,6 +6,7 @@ Rule: classes are matched by name; a class that the network does not know is an 
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,10 +54,11 @@ class LabelledPictures:
         return np.stack(shown) if shown else np.empty((0, self.size, self.size, 3), np.uint8)
 
     def identity(self) -> str:
-        """SHA-256 of what is listed: names, sizes and labels; no picture is read."""
+        """SHA-256 of what is listed, names, sizes and labels, and of files' times of change; no picture is read."""
         listed = self._listing
         digest = hashlib.sha256("\0".join((listed.spec, *listed.paths)).encode())
-        for column in (listed.sizes, self.labels):
+        changed = np.array([os.stat(file).st_mtime_ns for file in self._source.files(listed)], np.int64)  # noqa: PTH116
+        for column in (listed.sizes, self.labels, changed):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 

@@ -125,6 +125,10 @@ class TarSource:
         size = entry.bytes if limit < 0 else min(limit, entry.bytes)
         return _read_at(f"{self.root}/{name}", entry.offset, size)
 
+    def files(self, listing: Listing) -> list[str]:  # noqa: ARG002 - tars hold all pictures
+        """The tars."""
+        return [f"{self.root}/{name}" for name in self.names]
+
 
 def open_shards(spec: str) -> TarSource:
     """The source that `wds:SHARDS` names. UsageError on remote, missing or repeated shards."""

@@ -68,20 +68,27 @@ def map_pictures(path: Path, *, axes: int) -> NDArray[np.uint8]:
     return array
 
 
-def read_labels(path: Path) -> NDArray[np.int64]:
-    """Labels of five blocks of equal pictures, one a severity: int64[n] of one block.
+def read_labels(path: Path, rows: int) -> NDArray[np.int64]:
+    """Labels of `rows` pictures, which are five blocks of equal ones, one a severity: int64[n] of one block.
 
-    Raises as `map_array`, and UsageError for what are no labels, or not the same ones five times.
+    Raises as `map_array`, and UsageError for what are no labels, not as many, or not the same ones five times.
     """
     array = map_array(path)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or len(array) % SEVERITIES:
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise UsageError(
             f"{path} is {array.dtype}{list(array.shape)}: whole numbers are wanted, one a picture, the same for each "
             f"of {SEVERITIES} severities; get it anew"
         )
-    blocks = np.asarray(array, np.int64).reshape(SEVERITIES, -1)
-    if (blocks != blocks[0]).any():
-        raise UsageError(f"{path}: labels of severity 1 are not those of the others: this is not the published layout")
+    if len(array) != rows:
+        raise UsageError(
+            f"{path} has {len(array):,} labels, of {rows:,} pictures: they are not of one set; get both anew"
+        )
+    blocks = np.asarray(array, np.int64).reshape(-1, rows // SEVERITIES) if rows % SEVERITIES == 0 else None
+    if blocks is None or (blocks != blocks[0]).any():
+        raise UsageError(
+            f"{path}: the {rows:,} labels are not {SEVERITIES} times the same, once for each severity: this is not "
+            "the published layout"
+        )
     labels: NDArray[np.int64] = blocks[0]
     return labels
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixbake.errors import UsageError
-from mixbake.evaluate.results import METRICS, Results, measured
+from mixbake.evaluate.results import ANOMALY, METRICS, Results, measured, part_name
 from mixbake.evaluate.tables import NOTHING, Column, Table, name_of, recipe_of, spell, title_of
 from mixbake.storage.store import canonical_json
 
@@ -108,7 +108,7 @@ def group_runs(results: Sequence[Results]) -> dict[str, list[Results]]:
         seeds = [_seed(one) for one in runs]
         twice = {seed for seed in seeds if seeds.count(seed) > 1}
         if twice:
-            paths = [str(one.model.get("path", "?")) for one in runs if _seed(one) in twice]
+            paths = [str(one.model.get("weights", "?")) for one in runs if _seed(one) in twice]
             raise UsageError(
                 f"{name_of(runs[0])}: more than one evaluation of seed {min(twice)} ({', '.join(paths)}): "
                 "give one of each seed"
@@ -128,7 +128,6 @@ def _seed(results: Results) -> int:
 def _conditions(results: Results) -> dict[str, Any]:
     """What must be equal wherever it was measured."""
     found: dict[str, Any] = {
-        "source": results.source,
         "limit": results.limit,
         "seed of the evaluation": results.seed,
         "classes": list(results.model.get("classes", ())),
@@ -149,7 +148,12 @@ def _conditions(results: Results) -> dict[str, Any]:
         found["anomalies"] = sorted((name, one.images) for name, one in results.anomalies.items())
     if results.rendition:
         found["renditions"] = results.rendition.images
-    return found
+    # What is made of given pictures, or drawn, may differ by a rounding between CPUs.
+    made = {
+        part_name(name, one) for name, group in results.corruptions.items() if group.stand_in for one in group.found
+    }
+    made |= {part_name(ANOMALY, name) for name, one in results.anomalies.items() if one.drawn}
+    return found | {f"pictures of {part}": digest for part, digest in results.seen.items() if part not in made}
 
 
 def _require_alike(results: Sequence[Results]) -> None:
@@ -159,9 +163,22 @@ def _require_alike(results: Sequence[Results]) -> None:
             before, other = seen.setdefault(name, (value, one))
             if before != value:
                 raise UsageError(
-                    f"{_short(other)} and {_short(one)} were not measured alike: {name} {_brief(before)} and "
-                    f"{_brief(value)}: evaluate both with the same settings"
+                    f"{_short(other)} and {_short(one)} were not measured alike: {name} {_apart(before, value)}: "
+                    "evaluate both with the same settings, on the same pictures"
                 )
+
+
+def _apart(one: Any, other: Any) -> str:
+    """In what two values differ: of lists, what only one has."""
+    if not isinstance(one, list) or not isinstance(other, list):
+        return f"{_brief(one)} and {_brief(other)}"
+    sides = (("first", one, other), ("second", other, one))
+    only = {side: [str(part) for part in mine if part not in theirs] for side, mine, theirs in sides}
+    return "; ".join(f"only in the {side}: {_few(parts)}" for side, parts in only.items() if parts)
+
+
+def _few(parts: list[str]) -> str:
+    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def _short(results: Results) -> str:

@@ -9,6 +9,7 @@ limit, precision, kind of device, seed, version.
 import hashlib
 import json
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from mixbake import __version__
 from mixbake.errors import Damage
 from mixbake.storage.store import canonical_json, publish_bytes, read_json
 
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPart:
+    """found: plain values of a finding. seen: SHA-256 of what the network was shown. seconds: that it took."""
+
+    found: dict[str, Any]
+    seen: str
+    seconds: float
 
 
 class KeptParts:
@@ -26,20 +36,21 @@ class KeptParts:
         self._folder = folder
         self._common = {**common, "version": VERSION, "mixbake": __version__}
 
-    def find(self, name: str, identity: Any) -> tuple[dict[str, Any], float] | None:
-        """What was found, and in how many seconds; None when it was not, or not of this."""
+    def find(self, name: str, identity: Any) -> KeptPart | None:
+        """What was found; None when it was not, or not of this."""
         path = self._path(name, identity)
         if not path.is_file():
             return None
         try:
             kept = read_json(path)
-            return (dict(kept["found"]), float(kept["seconds"])) if kept["of"] == self._of(identity) else None
+            part = KeptPart(found=dict(kept["found"]), seen=str(kept["seen"]), seconds=float(kept["seconds"]))
+            return part if kept["of"] == self._of(identity) else None
         except (Damage, KeyError, TypeError, ValueError):
             return None  # measured again, and replaced
 
-    def add(self, name: str, identity: Any, found: dict[str, Any], seconds: float) -> None:
+    def add(self, name: str, identity: Any, part: KeptPart) -> None:
         """Keep a part. Raises StorageError."""
-        content = {"of": self._of(identity), "found": found, "seconds": seconds}
+        content = {"of": self._of(identity), **asdict(part)}
         publish_bytes(self._path(name, identity), (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     def _of(self, identity: Any) -> Any:

@@ -147,23 +147,21 @@ def _find(
 def _find_blocks(folder: Path, names: Iterable[str], inside: Collection[str]) -> dict[str, dict[int, Block | Path]]:
     if LABELS not in inside:
         raise UsageError(f"{folder} has no {LABELS}: get the whole set")
-    labels = read_labels(folder / LABELS)
-    parts: dict[str, dict[int, Block | Path]] = {}
-    for name in names:
-        path = folder / f"{name}.npy"
-        if path.name not in inside:
-            continue
-        rows = len(map_pictures(path, axes=4))
-        if rows != SEVERITIES * len(labels):
-            raise UsageError(
-                f"{path} has {rows:,} pictures and {LABELS} {SEVERITIES * len(labels):,} labels: they are not of one "
-                "set; get both anew"
-            )
-        parts[name] = {
+    paths = {name: folder / f"{name}.npy" for name in names if f"{name}.npy" in inside}
+    rows = {path: len(map_pictures(path, axes=4)) for path in paths.values()}
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{path.name} {count:,}" for path, count in rows.items())
+        raise UsageError(f"{folder} has sets of different lengths ({told}): get those anew that are too short")
+    if not rows:
+        return {}
+    labels = read_labels(folder / LABELS, max(rows.values()))
+    return {
+        name: {
             severity: Block(path=path, first=(severity - 1) * len(labels), labels=labels)
             for severity in range(1, SEVERITIES + 1)
         }
-    return parts
+        for name, path in paths.items()
+    }
 
 
 def _find_folders(
@@ -187,8 +185,13 @@ def _severities(folder: Path, strengths: tuple[float, ...]) -> dict[int, Block |
     spelled = {f"{strength:.2f}": severity for severity, strength in enumerate(strengths, 1)}
     inside = _names(folder)
     known = ordinals if inside & set(ordinals) else spelled
-    found = {known[name]: folder / name for name in inside if name in known and (folder / name).is_dir()}
+    found = {known[name]: folder / name for name in inside if name in known and _is_filled(folder / name)}
     return {severity: found[severity] for severity in sorted(found)}
+
+
+def _is_filled(folder: Path) -> bool:
+    """Whether it is a folder with something in it; what was never extracted may be an empty one."""
+    return folder.is_dir() and bool(_names(folder))
 
 
 def find_videos(folder: Path) -> Found:

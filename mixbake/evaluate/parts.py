@@ -29,14 +29,26 @@ from mixbake.evaluate.layouts import Block, Found
 from mixbake.evaluate.metrics import anomaly_scores, measure_flips, rank_top, score, score_severities
 from mixbake.evaluate.predict import Logits, Subject, Tick, logits_of, predict, read_ahead, require_finite
 from mixbake.evaluate.published import dataset_of
-from mixbake.evaluate.results import C_BAR, Anomaly, Attacked, C, Flips, Scores, Severities, severities
+from mixbake.evaluate.results import (
+    ANOMALY,
+    C_BAR,
+    CLEAN,
+    PERTURBED,
+    PGD,
+    RENDITION,
+    Anomaly,
+    Attacked,
+    C,
+    Flips,
+    Scores,
+    Severities,
+    part_name,
+)
 from mixbake.evaluate.sets import Drawn, Generated, Loose, Pictures, Remembered, choose
+from mixbake.evaluate.stored import severities
 from mixbake.stream.settings import usual_threads
 
 Finding = Scores | Severities | Flips | Attacked | Anomaly
-CLEAN, PERTURBED, PGD, ANOMALY, RENDITION = "clean", "perturbed", "pgd", "anomaly", "rendition"
-"""Groups of parts, beside C and C_BAR."""
-
 _NUMBERED = ("CIFAR-10", "CIFAR-100")
 """Sets whose labels are numbers, of the classes in alphabetical order."""
 
@@ -61,14 +73,16 @@ class Part:
 class Bench:
     """What all parts share: the network, the clean pictures, which of them are looked at, who draws corruptions.
 
-    Raises UsageError when the clean pictures are not of the network's classes.
+    limited: whether of any set so far some pictures are left out. Raises UsageError when the clean pictures are not of
+    the network's classes.
     """
 
     def __init__(self, settled: Settled, subject: Subject, draw: Draw = corrupt_all) -> None:
         asked = settled.asked
         self.settled, self.subject, self.draw = settled, subject, draw
         listed = self.open_folder(asked.on)
-        self.places = choose(len(listed), asked.limit, asked.seed)
+        self.limited = False
+        self.places = self.choose(len(listed))
         self.clean = Remembered(listed, self.places, subject.size)
         self._scores: NDArray[np.float64] | None = None
 
@@ -94,18 +108,25 @@ class Bench:
                 f"{block.path.parent} has labels {labels.min()} to {labels.max()}, and the network {len(classes)} "
                 "classes: give the set of the network's classes"
             )
-        same = np.array_equal(labels, self.clean.labels)
-        numbered = dataset_of(classes) in _NUMBERED and list(classes) == sorted(classes)
-        if not same and not numbered:
+        if np.array_equal(labels, self.clean.labels):
+            return
+        if (known := len(np.unique(labels))) < len(classes):
+            raise UsageError(
+                f"{block.path.parent} has labels of {known} classes only, and the network {len(classes)}: give the set "
+                "of the network's classes"
+            )
+        if dataset_of(classes) not in _NUMBERED or list(classes) != sorted(classes):
             raise UsageError(
                 f"{block.path.parent} has labels that are numbers, and which classes of the network these are cannot "
                 f"be told: its classes ({', '.join(classes[:3])}, ...) are not CIFAR's, and the labels are not those "
                 f"of {self.settled.asked.on}: give with --on the test set that it was made of, in the same order"
             )
 
-    def chosen(self, pictures: Pictures) -> list[int]:
-        """Which of a set are looked at: the same places as of the clean set, if they are as many."""
-        return [*map(int, choose(len(pictures), self.settled.asked.limit, self.settled.asked.seed))]
+    def choose(self, count: int) -> NDArray[np.int64]:
+        """Which of a set of so many are looked at: the same places as of the clean set, if that has as many."""
+        places = choose(count, self.settled.asked.limit, self.settled.asked.seed)
+        self.limited |= len(places) < count
+        return places
 
     def clean_logits(self, tick: Tick) -> Logits:
         """Of the chosen clean pictures; their anomaly scores are remembered."""
@@ -116,7 +137,7 @@ class Bench:
     def clean_scores(self) -> NDArray[np.float64]:
         """Anomaly scores of the chosen clean pictures."""
         if self._scores is None:
-            self.clean_logits(lambda _done: None)
+            self.clean_logits(lambda _done, _shown: None)
         assert self._scores is not None  # noqa: S101 - just set
         return self._scores
 
@@ -130,9 +151,12 @@ def list_parts(bench: Bench) -> tuple[list[Part], list[str]]:
     parts = [_clean(bench)]
     if settled.asked.corrupt == GENERATED:
         parts += _generated(bench)
+    lacking: list[str] = []
     for group, found in ((C, settled.corrupt), (C_BAR, settled.corrupt_bar)):
         if found is not None:
-            parts += _published(bench, group, found)
+            sets = _open_sets(bench, found)
+            parts += [_corruption(bench, group, name, by_severity) for name, by_severity in sets.items()]
+            lacking += _lacking(found.label, sets)
     if settled.perturb is not None:
         parts += _videos(bench, settled.perturb)
     if settled.asked.pgd is not None:
@@ -144,8 +168,8 @@ def list_parts(bench: Bench) -> tuple[list[Part], list[str]]:
     except MissingExtra as absent:
         if settled.anomalies:
             raise
-        return parts, [f"anomaly detection: {absent}"]
-    return [*parts, *_anomalies(bench)], []
+        return parts, [*lacking, f"anomaly detection: {absent}"]
+    return [*parts, *_anomalies(bench)], lacking
 
 
 def _clean(bench: Bench) -> Part:
@@ -164,8 +188,8 @@ def _clean(bench: Bench) -> Part:
 
 
 def _corruption(bench: Bench, group: str, name: str, by_severity: Mapping[int, Pictures]) -> Part:
-    title = f"{group}-{name}"
-    places = {severity: bench.chosen(pictures) for severity, pictures in by_severity.items()}
+    title = part_name(group, name)
+    places = {severity: bench.choose(len(pictures)).tolist() for severity, pictures in by_severity.items()}
 
     def each(tick: Tick) -> Iterator[tuple[int, Logits, NDArray[np.int64]]]:
         for severity, pictures in by_severity.items():
@@ -197,9 +221,23 @@ def _generated(bench: Bench) -> Iterator[Part]:
         yield _corruption(bench, C, name, sets)
 
 
-def _published(bench: Bench, group: str, found: Found) -> Iterator[Part]:
-    for name, places in found.parts.items():
-        yield _corruption(bench, group, name, {severity: bench.open_found(where) for severity, where in places.items()})
+def _open_sets(bench: Bench, found: Found) -> dict[str, dict[int, Pictures]]:
+    """Corruption -> severity -> pictures of a published set."""
+    return {
+        name: {severity: bench.open_found(where) for severity, where in places.items()}
+        for name, places in found.parts.items()
+    }
+
+
+def _lacking(label: str, sets: Mapping[str, Mapping[int, Pictures]]) -> list[str]:
+    """A line for each set that has fewer pictures than another: all are made of the same ones."""
+    most = max(len(pictures) for by_severity in sets.values() for pictures in by_severity.values())
+    return [
+        f"{label}: {most - len(pictures):,} of {most:,} pictures of {name}, severity {severity}"
+        for name, by_severity in sets.items()
+        for severity, pictures in by_severity.items()
+        if len(pictures) < most
+    ]
 
 
 def _videos(bench: Bench, found: Found) -> Iterator[Part]:
@@ -207,9 +245,9 @@ def _videos(bench: Bench, found: Found) -> Iterator[Part]:
         block = places[1]
         if isinstance(block, Block):
             videos = map_pictures(block.path, axes=5)
-            chosen = choose(len(videos), bench.settled.asked.limit, bench.settled.asked.seed)
+            chosen = bench.choose(len(videos))
             yield Part(
-                name=f"{PERTURBED}-{name}",
+                name=part_name(PERTURBED, name),
                 group=PERTURBED,
                 key=name,
                 cost=len(chosen) * videos.shape[1],
@@ -225,11 +263,11 @@ def _measure_videos(bench: Bench, name: str, videos: NDArray[np.uint8], chosen: 
     at_once = max(1, subject.batch_size // frames)
     tops = []
     for first in range(0, len(chosen), at_once):
-        some = videos[chosen[first : first + at_once]]
-        logits = logits_of(subject, shown(some.reshape(-1, *shape), subject.size)).cpu().numpy()
-        require_finite(subject, f"{PERTURBED}-{name}", logits)
-        tops.append(rank_top(logits.reshape(len(some), frames, -1)))
-        tick(len(some) * frames)
+        some = shown(videos[chosen[first : first + at_once]].reshape(-1, *shape), subject.size)
+        logits = logits_of(subject, some).cpu().numpy()
+        require_finite(subject, part_name(PERTURBED, name), logits)
+        tops.append(rank_top(logits.reshape(len(some) // frames, frames, -1)))
+        tick(len(some), some)
     return measure_flips(np.concatenate(tops), noise="noise" in name)
 
 
@@ -238,7 +276,7 @@ def _attacked(bench: Bench, kind: str) -> Part:
     # A step is a pass forward and one back, which costs about two.
     per_picture = 3 * attack_kind.steps
     return Part(
-        name=f"{PGD}-{kind}",
+        name=part_name(PGD, kind),
         group=PGD,
         key="",
         cost=per_picture * len(bench.places),
@@ -267,13 +305,13 @@ def _measure_attack(bench: Bench, kind: str, per_picture: int, tick: Tick) -> At
         )
         if not math.isfinite(moved.farthest):
             raise Damage(
-                f"{subject.about['weights']}: gradients under {PGD}-{kind} are not finite, so no results were "
-                "written: the weights are damaged or their training diverged; take another checkpoint"
+                f"{subject.about['weights']}: gradients under {part_name(PGD, kind)} are not finite, so no results "
+                "were written: the weights are damaged or their training diverged; take another checkpoint"
             )
         wrong += int((moved.predicted.cpu().numpy() != truth).sum())
         farthest = max(farthest, moved.farthest)
         first += len(batch)
-        tick(per_picture * len(batch))
+        tick(per_picture * len(batch), batch)
     return Attacked(
         kind=kind,
         images=first,
@@ -298,7 +336,7 @@ def _anomalies(bench: Bench) -> Iterator[Part]:
 
 def _anomaly(bench: Bench, name: str, pictures: Pictures, count: int, *, drawn: bool) -> Part:
     places = choose(len(pictures), count, bench.settled.asked.seed).tolist()
-    title = f"{ANOMALY}-{name}"
+    title = part_name(ANOMALY, name)
 
     def measure(tick: Tick) -> Anomaly:
         known = bench.clean_scores()
@@ -321,7 +359,9 @@ def _rendition(bench: Bench, folder: Path) -> Part:
     """The error among the folder's own classes: ImageNet-R has 200 of the network's 1000 (arXiv 2006.16241)."""
     pictures = bench.open_folder(str(folder))
     columns = np.unique(pictures.labels)
-    places = bench.chosen(pictures)
+    if len(columns) < 2:
+        raise UsageError(f"--rendition {folder} has pictures of one class only: nothing can be told apart; give more")
+    places = bench.choose(len(pictures)).tolist()
 
     def measure(tick: Tick) -> Scores:
         logits = predict(bench.subject, RENDITION, pictures, places, tick)

@@ -120,7 +120,9 @@ def draw_radar(runs: Runs) -> "Figure | None":
     plot.set_rlabel_position(180 / len(axes))
     plot.spines["polar"].set_color("#bbbbbb")
     plot.grid(color="#dddddd")
-    plot.set_title(_title("Safety measures: outer is better", everyone), pad=44)
+    absent = [axis.title for axis in AXES if axis not in axes]
+    without = f" (not measured: {', '.join(absent)})" if absent else ""
+    plot.set_title(_title(f"Safety measures: outer is better{without}", everyone), pad=44)
     figure.legend(loc="upper center", bbox_to_anchor=(0.5, 0.03), frameon=False, ncols=min(3, len(runs)))
     return figure
 
@@ -203,4 +205,4 @@ def _label(name: str) -> str:
 
 def _title(text: str, everyone: Sequence[Results]) -> str:
     limits = [one.limit for one in everyone if one.limit is not None]
-    return f"{text}; {min(limits):,} pictures of each set only" if limits else text
+    return f"{text}; at most {min(limits):,} pictures of each set" if limits else text

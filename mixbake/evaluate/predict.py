@@ -30,8 +30,8 @@ from mixbake.train.settings import IMAGENET_MEAN, IMAGENET_STD
 from mixbake.train.validation import normalised
 
 Logits = NDArray[np.float32]
-Tick = Callable[[int], None]
-"""Told how many more pictures are done."""
+Tick = Callable[[int, NDArray[Any]], None]
+"""Told how many more pictures are done, and what was shown: a batch of pictures, or the labels that they were given."""
 HALF: Triple = (0.5, 0.5, 0.5)
 
 
@@ -112,7 +112,7 @@ def _open_other(weights: Path, asked: Evaluation) -> tuple[nn.Module, dict[str, 
     except UsageError as error:
         raise UsageError(
             f"{weights} is not of a {asked.model} that tells the {len(listing.classes)} classes of {asked.on} apart: "
-            f"{error.args[0].partition(': give --new-head')[0]}"
+            f"{error.args[0]}"
         ) from error
     about = {
         "model": asked.model,
@@ -132,7 +132,8 @@ def predict(subject: Subject, name: str, pictures: Pictures, places: Sequence[in
     found = []
     for batch in read_ahead(pictures, places, subject.batch_size):
         found.append(logits_of(subject, batch))
-        tick(len(batch))
+        tick(len(batch), batch)
+    tick(0, pictures.labels[np.asarray(places, np.int64)])
     logits: Logits = torch.cat(found).cpu().numpy()
     require_finite(subject, name, logits)
     return logits

@@ -14,7 +14,8 @@ from pathlib import Path
 from mixbake.errors import Damage, MissingExtra, UsageError
 from mixbake.evaluate.compare import Comparison, compare, comparison_json, comparison_tables, group_runs
 from mixbake.evaluate.plots import Runs, draw_all
-from mixbake.evaluate.results import C_BAR, RESULTS, C, Results, from_json
+from mixbake.evaluate.results import C_BAR, C, Results
+from mixbake.evaluate.stored import RESULTS, from_json
 from mixbake.evaluate.tables import Table, corruption_table, latex, markdown, name_of, summary_table
 from mixbake.storage.store import publish_bytes, read_json
 

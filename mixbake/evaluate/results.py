@@ -1,8 +1,7 @@
 """What an evaluation found: the one form that a run's results.json, tables, plots and comparisons have in common.
 
-    RUN/eval/<name>/results.json     to_json(Results)
-    measured(Results)                one number a metric, of whatever was measured
-    summary(Results)                 the same of what was measured as the papers' tables have it, and else None
+    measured(Results)     one number a metric, of whatever was measured
+    summary(Results)      the same of what was measured as the papers' tables have it, and else None
 
 Rule: errors, scores and probabilities are shares, 0 to 1; percent is for tables. What was not measured is absent or
 None, never 0.
@@ -10,22 +9,25 @@ None, never 0.
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from mixbake.errors import Damage, UsageError
 from mixbake.evaluate.anomalies import KNOWN_PER_ANOMALY
 from mixbake.evaluate.published import ALEXNET_ERRORS
 
-FORMAT = 2
-RESULTS = "results.json"
-
 C, C_BAR = "C", "C-bar"
 """Groups: the 15 corruptions of Hendrycks and Dietterich (arXiv 1903.12261), the 10 of Mintun et al. (2102.11273)."""
+CLEAN, PERTURBED, PGD, ANOMALY, RENDITION = "clean", "perturbed", "pgd", "anomaly", "rendition"
+"""The other groups of parts."""
 SETS: Mapping[str, int] = {C: 75, C_BAR: 50}
 """Group -> how many sets it has, of five severities each."""
 VIDEOS, ANOMALY_SETS = 10, 7
 """How many perturbations, and how many sets of anomalies, the papers average over."""
+
+
+def part_name(group: str, key: str) -> str:
+    """Of one part of a group, such as a corruption, as `Results.seen` has it."""
+    return f"{group}-{key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +128,9 @@ class Anomaly:
 class Results:
     """All of it. model: what the checkpoint says of itself (`train.checkpoint.read_about`), sha256 and path (weights).
 
-    source: the pictures as given, with `limit` only so many of each set, which follow from the seed. missing: what was
-    asked for and not found, notes: what was found and left alone, a line each. seconds: of computing, per group.
+    source: the pictures as given. limit: at most so many of each set, which follow from the seed; None where no picture
+    was left out. missing: what was asked for and not found, notes: what was found and left alone, a line each. seconds:
+    of computing, per group. seen: part -> SHA-256 of the pictures and labels that the network was shown.
     """
 
     model: Mapping[str, Any]
@@ -145,6 +148,7 @@ class Results:
     notes: tuple[str, ...] = ()
     seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +198,7 @@ def _both(results: Results) -> float | None:
 
     C-bar is never a stand-in, and a mean of it and stand-ins could be compared with nothing.
     """
-    if any(_measured(results, group) != whole or results.corruptions[group].stand_in for group, whole in SETS.items()):
+    if _of_c(results) or _of_c_bar(results):
         return None
     first, second = mean_error(results, C), mean_error(results, C_BAR)
     return None if first is None or second is None else (15 * first + 10 * second) / 25
@@ -224,7 +228,8 @@ def _of_group(name: str) -> Callable[[Results], str]:
             return ""
         measured = _measured(results, name)
         partly = [f"{measured} of {whole} sets"] if measured != whole else []
-        return ", ".join([*(["stand-in"] if group.stand_in else []), *partly])
+        uneven = ["some sets cut short"] if len({one.images for one in each_score(group)}) > 1 else []
+        return ", ".join([*(["stand-in"] if group.stand_in else []), *partly, *uneven])
 
     return variant
 
@@ -308,7 +313,7 @@ def measured(results: Results) -> dict[str, float | None]:
 
 def variant_of(results: Results, metric: str) -> str:
     """In which way a metric is not what the papers measure, fewer pictures among them; "" where it is."""
-    fewer = [] if results.limit is None else [f"{results.limit:,} pictures"]
+    fewer = [] if results.limit is None else [f"at most {results.limit:,} pictures"]
     return ", ".join([*filter(None, [METRICS[metric].variant(results)]), *fewer])
 
 
@@ -317,60 +322,9 @@ def summary(results: Results) -> dict[str, float | None]:
     return {name: None if variant_of(results, name) else value for name, value in measured(results).items()}
 
 
-def _otherwise(results: Results) -> dict[str, dict[str, Any]]:
-    """What the summary leaves out: of each metric the value, and in which way it is another one."""
-    return {
-        name: {"value": value, "variant": variant}
-        for name, value in measured(results).items()
-        if value is not None and (variant := variant_of(results, name))
-    }
-
-
-def to_json(results: Results) -> dict[str, Any]:
-    """Plain values, with the summary for those who read nothing else; beside it what was measured otherwise."""
-    told = {"summary": summary(results), "measured_otherwise": _otherwise(results)}
-    return {"format": FORMAT, **asdict(results), **told}
-
-
-def from_json(value: Any, where: str) -> Results:
-    """The results of a results.json, parsed. Raises Damage, naming `where`, when it is none of this format."""
-    try:
-        if value["format"] != FORMAT:
-            raise UsageError(f"{where} is of format {value['format']}: read it with the mixbake that wrote it")
-        given = {one.name: value[one.name] for one in fields(Results)}
-        return Results(
-            **given
-            | {
-                "clean": Scores(**given["clean"]),
-                "corruptions": {name: _corrupted(group) for name, group in given["corruptions"].items()},
-                "perturbed": _perturbed(given["perturbed"]) if given["perturbed"] else None,
-                "attacked": Attacked(**given["attacked"]) if given["attacked"] else None,
-                "anomalies": {name: Anomaly(**one) for name, one in given["anomalies"].items()},
-                "rendition": Scores(**given["rendition"]) if given["rendition"] else None,
-                "missing": tuple(given["missing"]),
-                "notes": tuple(given["notes"]),
-            }
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Damage(f"{where} is damaged ({error}): evaluate again") from error
-
-
-def _corrupted(group: Any) -> Corrupted:
-    return Corrupted(**group | {"found": {name: severities(**one) for name, one in group["found"].items()}})
-
-
-def severities(*, scores: Mapping[Any, Mapping[str, Any]], rms: float) -> Severities:
-    """Of plain values, whose keys may have become text."""
-    return Severities(scores={int(severity): Scores(**one) for severity, one in scores.items()}, rms=rms)
-
-
-def _perturbed(group: Any) -> Perturbed:
-    return Perturbed(**group | {"flips": {name: Flips(**one) for name, one in group["flips"].items()}})
-
-
 def lines(results: Results) -> list[str]:
     """What was measured, for a terminal, a metric a line, in percent; what is not as the papers' says so."""
-    limited = "" if results.limit is None else f", {results.limit:,} pictures of each set only"
+    limited = "" if results.limit is None else f", at most {results.limit:,} pictures of each set"
     found = [f"{results.source}{limited}; {results.precision} on {results.device}"]
     found += [f"{group}: {one.label}" for group, one in results.corruptions.items()]
     for name, value in measured(results).items():

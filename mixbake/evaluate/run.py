@@ -5,29 +5,33 @@
 Rule: a finished part is on the disk before the next begins; results.json is only written of a whole evaluation.
 """
 
+import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mixbake.errors import Damage
 from mixbake.evaluate.asked import GENERATED, Settled
 from mixbake.evaluate.corruptions import scale_of
 from mixbake.evaluate.drawing import drawing
-from mixbake.evaluate.kept import KeptParts
-from mixbake.evaluate.parts import ANOMALY, CLEAN, PERTURBED, PGD, RENDITION, Bench, Finding, Part, list_parts
+from mixbake.evaluate.kept import KeptPart, KeptParts
+from mixbake.evaluate.parts import Bench, Finding, Part, list_parts
 from mixbake.evaluate.predict import Subject, open_subject
 from mixbake.evaluate.published import dataset_of
 from mixbake.evaluate.reports import write_report
-from mixbake.evaluate.results import C_BAR, RESULTS, C, Corrupted, Perturbed, Results, to_json
+from mixbake.evaluate.results import ANOMALY, C_BAR, CLEAN, PERTURBED, PGD, RENDITION, C, Corrupted, Perturbed, Results
+from mixbake.evaluate.stored import RESULTS, to_json
 from mixbake.storage.lock import FolderLock
 from mixbake.storage.store import publish_bytes, remove_leftovers
 from mixbake.stream.settings import usual_threads
 
-Findings = list[tuple[Part, Finding]]
+_Measured = tuple[Part, Finding, KeptPart]
 
 
 class Show(Protocol):
@@ -57,8 +61,10 @@ def evaluate(settled: Settled, show: Show) -> Evaluated:
     """
     subject = open_subject(settled.weights, settled.asked)
     with drawing(usual_threads()) as draw:
-        parts, unmeasured = list_parts(Bench(settled, subject, draw))
-        for line in (*settled.missing, *unmeasured):
+        bench = Bench(settled, subject, draw)
+        parts, unmeasured = list_parts(bench)
+        missing = (*settled.missing, *unmeasured)
+        for line in missing:
             show.say(f"missing: {line}")
         for line in settled.notes:
             show.say(line)
@@ -66,18 +72,16 @@ def evaluate(settled: Settled, show: Show) -> Evaluated:
         settled.out.mkdir(parents=True, exist_ok=True)
         with FolderLock(settled.parts):
             remove_leftovers(settled.parts)
-            findings, seconds, reused = _measure(settled, subject, parts, show)
-            results = _results(settled, subject, findings, tuple(unmeasured), seconds)
+            measured, reused = _measure(settled, subject, parts, show)
+            results = _results(settled, subject, measured, missing, limited=bench.limited)
             text = json.dumps(to_json(results), indent=1, allow_nan=False) + "\n"
             publish_bytes(settled.out / RESULTS, text.encode())
             write_report(results, settled.out, show.say)
     return Evaluated(folder=settled.out, results=results, reused=reused)
 
 
-def _measure(
-    settled: Settled, subject: Subject, parts: list[Part], show: Show
-) -> tuple[Findings, dict[str, float], int]:
-    """What every part found, the seconds of each group, and how many parts were measured before."""
+def _measure(settled: Settled, subject: Subject, parts: list[Part], show: Show) -> tuple[list[_Measured], int]:
+    """What every part found, and how many parts were measured before."""
     asked = settled.asked
     common = {
         "weights": subject.about["sha256"],
@@ -91,28 +95,31 @@ def _measure(
     before = {part.name: found for part in parts if (found := kept.find(part.name, part.identity)) is not None}
     if before:
         show.say(f"{len(before):,} of {len(parts):,} parts have been measured before")
-    findings: Findings = []
-    seconds: defaultdict[str, float] = defaultdict(float)
+    measured: list[_Measured] = []
     total = sum(part.cost for part in parts if part.name not in before)
     done = 0
     for part in parts:
-        if part.name in before:
-            plain, took = before[part.name]
-            findings.append((part, _revive(part, plain)))
-        else:
-            began, begun = time.monotonic(), done
+        found = before.get(part.name)
+        if found is None:
+            found = _measure_part(part, done, total, show)
+            done += part.cost
+            kept.add(part.name, part.identity, found)
+        measured.append((part, _revive(part, found.found), found))
+    return measured, len(before)
 
-            def tick(more: int, part: Part = part) -> None:
-                nonlocal done
-                done += more
-                show.seen(part.name, done, total)
 
-            finding = part.measure(tick)
-            took, done = round(time.monotonic() - began, 3), begun + part.cost
-            kept.add(part.name, part.identity, asdict(finding), took)
-            findings.append((part, finding))
-        seconds[part.group] += took
-    return findings, {group: round(took, 3) for group, took in seconds.items()}, len(before)
+def _measure_part(part: Part, done: int, total: int, show: Show) -> KeptPart:
+    """done: pictures of all that were seen before."""
+    began, digest = time.monotonic(), hashlib.sha256()
+
+    def tick(more: int, shown: NDArray[Any]) -> None:
+        nonlocal done
+        done += more
+        digest.update(np.ascontiguousarray(shown).data)
+        show.seen(part.name, done, total)
+
+    finding = part.measure(tick)
+    return KeptPart(found=asdict(finding), seen=digest.hexdigest(), seconds=round(time.monotonic() - began, 3))
 
 
 def _revive(part: Part, plain: dict[str, Any]) -> Finding:
@@ -123,20 +130,23 @@ def _revive(part: Part, plain: dict[str, Any]) -> Finding:
 
 
 def _results(
-    settled: Settled, subject: Subject, findings: Findings, unmeasured: tuple[str, ...], seconds: Mapping[str, float]
+    settled: Settled, subject: Subject, measured: list[_Measured], missing: tuple[str, ...], *, limited: bool
 ) -> Results:
     asked = settled.asked
     found: dict[str, dict[str, Any]] = {
-        group: {part.key: finding for part, finding in findings if part.group == group}
+        group: {part.key: finding for part, finding, _ in measured if part.group == group}
         for group in (CLEAN, C, C_BAR, PERTURBED, PGD, ANOMALY, RENDITION)
     }
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for part, _, kept in measured:
+        seconds[part.group] += kept.seconds
     labels = _labels(settled, subject)
     small = scale_of(subject.size, subject.size) == "cifar"
     generated = [C] if asked.corrupt == GENERATED else []
     return Results(
         model=subject.about,
         source=asked.on,
-        limit=asked.limit,
+        limit=asked.limit if limited else None,
         device=subject.device_name,
         precision=subject.precision,
         clean=found[CLEAN][""],
@@ -160,10 +170,11 @@ def _results(
         attacked=found[PGD].get(""),
         anomalies=found[ANOMALY],
         rendition=found[RENDITION].get(""),
-        missing=(*settled.missing, *unmeasured),
+        missing=missing,
         notes=settled.notes,
         seed=asked.seed,
-        seconds=seconds,
+        seconds={group: round(took, 3) for group, took in seconds.items()},
+        seen={part.name: kept.seen for part, _, kept in measured},
     )
 
 

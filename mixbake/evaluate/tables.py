@@ -75,7 +75,7 @@ def title_of(results: Sequence[Results]) -> str:
     """What was looked at: sets as given, and how many pictures of each."""
     sources = dict.fromkeys(one.source for one in results)
     limits = dict.fromkeys(one.limit for one in results)
-    limited = [f"{limit:,} pictures of each set only" for limit in limits if limit is not None]
+    limited = [f"at most {limit:,} pictures of each set" for limit in limits if limit is not None]
     return "; ".join([f"Evaluation on {', '.join(sources)}", *limited])
 
 

@@ -57,6 +57,7 @@ def invent(
             label="CIFAR-10-P",
             flips={f"p{n}": Flips(videos=5, frames=3, flip_probability=0.05, top5_distance=1.5) for n in range(10)},
         ),
+        "seen": dict.fromkeys(("clean", "C-fog", "C-bar-perlin_noise", "anomaly-set0", "anomaly-set3"), "a"),
         "anomalies": {f"set{n}": Anomaly(images=50, drawn=n < 3, auroc=0.9, aupr=0.6) for n in range(7)},
     }
     return Results(**given | others)

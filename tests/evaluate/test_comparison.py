@@ -16,7 +16,8 @@ from mixbake.evaluate import plots
 from mixbake.evaluate.compare import Measure, compare, comparison_json, comparison_tables
 from mixbake.evaluate.plots import draw_all, rms_by_severity
 from mixbake.evaluate.reports import find_results, read_results, write_comparison, write_report
-from mixbake.evaluate.results import Results, summary, to_json
+from mixbake.evaluate.results import Results, summary
+from mixbake.evaluate.stored import to_json
 
 PLAIN, LAYERMIX = (0.30, 0.34, 0.29), (0.21, 0.26, 0.20)
 
@@ -112,7 +113,9 @@ def test_what_only_some_have_measured_is_not_compared() -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"source": "demo"}, "source"),
+        ({"seen": {"clean": "b"}}, "pictures of clean"),
+        ({"seen": {"C-bar-perlin_noise": "b"}}, "pictures of C-bar-perlin_noise"),
+        ({"seen": {"anomaly-set3": "b"}}, "pictures of anomaly-set3"),
         ({"limit": 10}, "limit"),
         ({"seed_of_choice": 1}, "seed of the evaluation"),
         ({"stand_in": True}, "stand-ins, generated here"),
@@ -128,10 +131,24 @@ def test_what_was_not_measured_alike_is_refused(other: dict[str, Any], words: st
         compare([invent(), different])
 
 
+def test_pictures_are_the_same_wherever_they_lie_and_whoever_made_stand_ins_of_them() -> None:
+    seen = {**invent().seen, "C-fog": "b", "anomaly-set0": "b"}
+    runs = [invent(stand_in=True), invent("layermix-cifar", stand_in=True, source="elsewhere", seen=seen)]
+    assert len(compare(runs).groups) == 2
+
+
+def test_what_only_one_has_measured_is_named() -> None:
+    with pytest.raises(UsageError, match=r"only in the first: jpeg_compression 1, .*and 2 more: evaluate both"):
+        compare([invent(), invent("layermix-cifar", corruptions=14)])
+
+
 def test_another_precision_is_told_and_two_of_one_seed_are_refused() -> None:
     assert any("float32, bfloat16" in note for note in compare([invent(), invent("x", precision="bfloat16")]).notes)
-    with pytest.raises(UsageError, match="more than one evaluation of seed 0"):
-        compare([invent(), invent()])
+    twice = [invent(model={**invent().model, "weights": f"{run}.safetensors"}) for run in ("one", "other")]
+    with pytest.raises(
+        UsageError, match=r"more than one evaluation of seed 0 \(one\.safetensors, other\.safetensors\)"
+    ):
+        compare(twice)
     with pytest.raises(UsageError, match="at least two"):
         compare([invent()])
 

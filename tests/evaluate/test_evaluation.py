@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 pytest.importorskip("torchmetrics", reason="the extra `evaluate` is not installed")
@@ -23,9 +24,10 @@ from mixbake.errors import Damage, UsageError  # noqa: E402
 from mixbake.evaluate.asked import Evaluation, settle  # noqa: E402
 from mixbake.evaluate.attacks import ATTACKS, attack  # noqa: E402
 from mixbake.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_all  # noqa: E402
-from mixbake.evaluate.results import C, each_score, from_json, summary  # noqa: E402
+from mixbake.evaluate.results import C, each_score, summary, variant_of  # noqa: E402
 from mixbake.evaluate.run import Evaluated, evaluate  # noqa: E402
 from mixbake.evaluate.sets import Drawn, Generated, Remembered, choose  # noqa: E402
+from mixbake.evaluate.stored import from_json  # noqa: E402
 from mixbake.storage.store import read_json  # noqa: E402
 from mixbake.train.networks.catalog import build_network  # noqa: E402
 
@@ -322,6 +324,60 @@ def test_parts_of_anything_else_are_measured_again(
     assert measured(**asked).reused == 0
 
 
+def test_pictures_that_were_replaced_are_looked_at_again(
+    measured: Callable[..., Evaluated], pictures: Any, tmp_path: Path
+) -> None:
+    """In files of the same names and sizes."""
+    images, labels = pictures
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / "R" / striped.CLASSES[label] / f"{number:03d}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    before = measured(rendition=tmp_path / "R").results
+    assert measured(rendition=tmp_path / "R").reused == 5
+    for path in (tmp_path / "R").rglob("*.bmp"):
+        status = path.stat()
+        path.write_bytes(path.read_bytes()[:-30] + bytes(30))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    again = measured(rendition=tmp_path / "R")
+    assert (again.reused, again.results.seen["rendition"] != before.seen["rendition"]) == (4, True)
+
+
+def test_what_was_seen_is_known_by_its_pixels_and_labels_alone(
+    measured: Callable[..., Evaluated], run: Path, pictures: Any, tmp_path: Path
+) -> None:
+    images, labels = pictures
+    seen = [measured(on=striped.write_list(tmp_path / name, images, labels)).results.seen for name in "ab"]
+    assert seen[0] == seen[1]
+    for other in ((255 - images, labels), (images, (labels + 1) % 4)):
+        folder = tmp_path / f"other{other[0][0, 0, 0, 0]}"
+        assert measured(on=striped.write_list(folder, *other)).results.seen["clean"] != seen[0]["clean"]
+    folder = striped.write_c(tmp_path / "C", images, labels, "fog")
+    one, other = (measured(corrupt=str(folder), batch_size=size).results.seen["C-fog"] for size in (7, 256))
+    assert one == other
+
+
+def test_a_limit_that_leaves_nothing_out_is_none(measured: Callable[..., Evaluated]) -> None:
+    assert measured(limit=COUNT - 1).results.limit == COUNT - 1
+    assert measured(limit=COUNT).results.limit is None
+    assert summary(measured(limit=COUNT).results)["clean_error"] is not None
+
+
+def test_sets_that_were_extracted_in_part_are_named(
+    measured: Callable[..., Evaluated], pictures: Any, told: Told, tmp_path: Path
+) -> None:
+    for severity in SEVERITIES:
+        striped.write_folder(tmp_path / "C/fog" / str(severity), *pictures)
+    lost = sorted((tmp_path / "C/fog/5").rglob("*.png"))[:7]
+    for path in lost:
+        path.unlink()
+    found = measured(corrupt=str(tmp_path / "C")).results
+    line = f"C: 7 of {COUNT} pictures of fog, severity 5"
+    assert line in found.missing
+    assert f"missing: {line}" in told.messages
+    assert "some sets cut short" in variant_of(found, "mce")
+
+
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_where_it_was(mixbake: Any, run: Path, source: str) -> None:
     arguments = ("eval", run, "--on", source, "--corrupt", "generated", "--limit", 10, "--device", "cpu", "--json")
@@ -369,6 +425,9 @@ def test_classes_that_do_not_fit_are_refused(
     other = striped.write_c(tmp_path / "other", images, labels[::-1].copy(), "fog")
     with pytest.raises(UsageError, match="which classes of the network these are cannot be told"):
         measured(corrupt=str(other))
+    few = striped.write_c(tmp_path / "few", images, labels // 2, "fog")
+    with pytest.raises(UsageError, match="labels of 2 classes only, and the network 4"):
+        measured(corrupt=str(few))
     run = striped.write_run(tmp_path / "cifar", classes=["airplane", *"bcd"])
     with pytest.raises(UsageError, match="classes that the network has not"):
         measured(network=run)
@@ -423,7 +482,7 @@ def test_the_command_prints_the_papers_numbers(
     flags = ["eval", str(run), "--on", source, "--limit", "12", "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert command(flags) == 0
     told = capsys.readouterr().out
-    assert "12 pictures of each set only" in told
+    assert "at most 12 pictures of each set" in told
     assert "Clean error" in told
     assert command([*flags, "--json"]) == 0
     value = json.loads(capsys.readouterr().out)

@@ -35,8 +35,9 @@ def arrays(folder: Path, *names: str) -> Path:
 
 
 def folders(root: Path, *paths: str) -> Path:
+    """Folders, each with a class in it."""
     for path in paths:
-        (root / path).mkdir(parents=True)
+        (root / path / "n01").mkdir(parents=True)
     return root
 
 
@@ -141,6 +142,15 @@ def test_videos_of_imagenet_are_left_to_others(tmp_path: Path) -> None:
         find_videos(tmp_path)
 
 
+def test_a_folder_that_was_never_filled_is_missing(tmp_path: Path) -> None:
+    root = folders(tmp_path, *(f"fog/{severity}" for severity in range(1, 5)))
+    (root / "fog/5").mkdir()
+    (root / "fog/5/.part").touch()
+    found = find_corruptions(root)
+    assert list(found.parts["fog"]) == [1, 2, 3, 4]
+    assert f"{root.name}: fog, severity 5" in found.missing
+
+
 # ── Files that lie ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -191,9 +201,10 @@ def written(array: Any) -> Callable[[Path], None]:
         ("fog", written(np.zeros((30, 8, 8, 3), np.float32)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 3, 8, 8), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
         ("fog", written(np.zeros((30, 8, 3), np.uint8)), UsageError, "uint8 n×H×W×3 is wanted"),
-        ("fog", written(np.zeros((25, 8, 8, 3), np.uint8)), UsageError, "25 pictures and labels.npy 30 labels"),
-        ("labels", written(np.tile(np.arange(8), 5)), UsageError, "30 pictures and labels.npy 40 labels"),
-        ("labels", written(np.arange(29)), UsageError, "one a picture"),
+        ("fog", written(np.zeros((25, 8, 8, 3), np.uint8)), UsageError, "snow.npy 30, fog.npy 25"),
+        ("labels", written(np.tile(np.arange(8), 5)), UsageError, "40 labels, of 30 pictures"),
+        ("labels", written(np.arange(29)), UsageError, "29 labels, of 30 pictures"),
+        ("labels", written(np.zeros((6, 5), np.uint8)), UsageError, "one a picture"),
         ("labels", written(np.zeros(30)), UsageError, "whole numbers are wanted"),
         ("labels", written(np.arange(30)), UsageError, "not the published layout"),
         ("labels", objects, UsageError, "pickled: refused"),

@@ -22,8 +22,8 @@ from mixbake.evaluate.results import (
     lines,
     normalised_mce,
     summary,
-    to_json,
 )
+from mixbake.evaluate.stored import to_json
 from mixbake.evaluate.tables import (
     NOTHING,
     Table,
@@ -110,6 +110,15 @@ def test_what_was_not_measured_as_published_never_stands_in_a_published_column()
     assert column(table, "RMS, corrupted, stand-in")[0] == "5.0"
 
 
+def cut_short() -> Corrupted:
+    """All sets, one of which has lost a picture."""
+    group = invent().corruptions[C]
+    fog = group.found["fog"].scores
+    lost = dataclasses.replace(fog[5], images=fog[5].images - 1)
+    found = {**group.found, "fog": dataclasses.replace(group.found["fog"], scores={**fog, 5: lost})}
+    return dataclasses.replace(group, found=found)
+
+
 @pytest.mark.parametrize(
     ("changed", "title"),
     [
@@ -117,8 +126,9 @@ def test_what_was_not_measured_as_published_never_stands_in_a_published_column()
         ({"attacked": dataclasses.replace(invent().attacked, kind="exact")}, "PGD error, exact"),
         ({"anomalies": {"set0": invent().anomalies["set0"]}}, "AUROC, 1 set"),
         ({"clean": dataclasses.replace(invent().clean, images=300)}, "AUPR, smaller sets"),
-        ({"limit": 50}, "Clean error, 50 pictures"),
-        ({"limit": 50, "stand_in": True}, "mCE, stand-in, 50 pictures"),
+        ({"corruptions": {C: cut_short()}}, "mCE, some sets cut short"),
+        ({"limit": 50}, "Clean error, at most 50 pictures"),
+        ({"limit": 50, "stand_in": True}, "mCE, stand-in, at most 50 pictures"),
         (
             {"perturbed": Perturbed(label="P", flips=ONE_VIDEO)},
             "mFP, 1 of 10 perturbations",
@@ -175,9 +185,9 @@ def test_both_sets_have_a_mean_only_when_both_are_whole() -> None:
 
 def test_the_limit_is_in_the_title_and_what_is_missing_below() -> None:
     table = summary_table([invent(limit=1234, missing=("fog.npy",))])
-    assert "1,234 pictures of each set only" in table.title
+    assert "at most 1,234 pictures of each set" in table.title
     assert "Missing: fog.npy" in table.notes
-    assert "only" not in summary_table([invent()]).title
+    assert "at most" not in summary_table([invent()]).title
 
 
 # ── Small tables, letter by letter ────────────────────────────────────────────────────────────────

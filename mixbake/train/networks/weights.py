@@ -138,7 +138,7 @@ def _refuse_misfits(state: dict[str, Tensor], wanted: dict[str, Tensor], head: C
         theirs, ours = state[misshapen[0]].shape[0], wanted[misshapen[0]].shape[0]
         raise UsageError(
             f"the head in {path} tells {theirs} classes apart, this network's {ours}: "
-            "give --new-head to keep the fresh head and load everything else"
+            "take weights of these classes, or train with --new-head, which loads everything but the head"
         )
     if missing or unexpected or misshapen:
         found = [("missing", missing), ("unexpected", unexpected), ("of another shape or type", misshapen)]
