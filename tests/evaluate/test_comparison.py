@@ -14,7 +14,7 @@ from mixbake.cli import run as command
 from mixbake.errors import Damage, MissingExtra, UsageError
 from mixbake.evaluate import plots
 from mixbake.evaluate.compare import Measure, compare, comparison_json, comparison_tables
-from mixbake.evaluate.plots import draw_all, rms_by_severity
+from mixbake.evaluate.plots import draw_all, draw_radar, rms_by_severity
 from mixbake.evaluate.reports import find_results, read_results, write_comparison, write_report
 from mixbake.evaluate.results import Results, summary
 from mixbake.evaluate.stored import to_json
@@ -156,6 +156,13 @@ def test_another_precision_is_told_and_two_of_one_seed_are_refused() -> None:
 # ── Plots ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_radar_says_what_was_not_measured() -> None:
+    pytest.importorskip("matplotlib")
+    whole, part = (draw_radar({"plain": [one]}) for one in (invent(), invent(perturbed=None)))
+    assert "not measured" not in whole.axes[0].get_title()  # type: ignore[union-attr]  # enough was
+    assert "not measured: Consistency" in part.axes[0].get_title()  # type: ignore[union-attr]  # enough was
+
+
 def test_plots_of_equal_results_are_equal_bytes_without_a_clock() -> None:
     pytest.importorskip("matplotlib")
     runs = {"plain": [invent()], "_$\\frac$ <b>\n\u6f22": [invent("layermix-cifar", error=0.05)]}
@@ -225,6 +232,24 @@ def test_a_comparison_comes_from_files_and_goes_to_files(tmp_path: Path) -> None
         find_results(given[:2])
     with pytest.raises(UsageError, match="there is no"):
         find_results([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("group", "spoilt"),
+    [
+        ("clean", {"error": "x"}),
+        ("clean", {"images": 1.5}),
+        ("clean", {"rms": None}),
+        ("attacked", {"kind": 3}),
+        ("anomalies", {"set0": {"images": 50, "drawn": "yes", "auroc": 0.9, "aupr": 0.6}}),
+    ],
+)
+def test_values_of_another_type_are_damage(group: str, spoilt: dict[str, Any], tmp_path: Path) -> None:
+    told = json.loads(json.dumps(to_json(invent())))
+    told[group] |= spoilt
+    (tmp_path / "results.json").write_text(json.dumps(told))
+    with pytest.raises(Damage, match=r"results\.json is damaged .*evaluate again"):
+        read_results(tmp_path / "results.json")
 
 
 def test_results_of_no_network_are_damage(tmp_path: Path) -> None:

@@ -357,6 +357,12 @@ def test_what_was_seen_is_known_by_its_pixels_and_labels_alone(
     assert one == other
 
 
+def test_renditions_of_one_class_are_refused(measured: Callable[..., Evaluated], pictures: Any, tmp_path: Path) -> None:
+    images, _ = pictures
+    with pytest.raises(UsageError, match="of one class only"):
+        measured(rendition=striped.write_folder(tmp_path / "R", images, np.full(len(images), 2)))
+
+
 def test_a_limit_that_leaves_nothing_out_is_none(measured: Callable[..., Evaluated]) -> None:
     assert measured(limit=COUNT - 1).results.limit == COUNT - 1
     assert measured(limit=COUNT).results.limit is None
