@@ -61,7 +61,8 @@ def test_operation_sets_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "nearest"), [("layermxi", "layermix"), ("layermix-cifr", "layermix-cifar"), ("plane", "plain")]
+    ("wrong", "nearest"),
+    [("layermxi", "layermix"), ("layermix-cifr", "layermix-cifar"), ("plane", "plain"), ("LAYERMIX", "layermix")],
 )
 def test_a_slip_is_answered_with_the_nearest_name(wrong: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=f"{wrong}.*did you mean {nearest}\\?"):
@@ -80,6 +81,26 @@ def test_an_unknown_parameter_is_answered_with_those_it_takes(name: str) -> None
         resolve(name, size=32, overrides={"serenity": 1})
     for field in fields(RECIPES[name]):  # type: ignore[arg-type]  # every recipe is a dataclass
         assert field.name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text", "nearest"),
+    [
+        ("pixmix", "kk=2", "k"),
+        ("ipmix", "Patch=4", "patches"),
+        ("layermix", "op_set=Layer_12", "layer12"),
+        ("pixmix", "op_set=all12", "all13"),
+        ("layermix", "covariance=op_blend", "op_and_blend"),
+        ("layermix", "quirks=Published", "published"),
+        ("layermix", "coefficients=convx", "convex"),
+        ("layermix", "picture_colors=grey", "gray"),
+        ("augmix", "law=PIL", "pil"),
+        ("ipmix", "partners=picture", "pictures"),
+    ],
+)
+def test_a_slip_in_a_parameter_or_its_value_is_answered_with_the_nearest(recipe: str, text: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {nearest}\\?"):
+        resolve(recipe, size=32, overrides=read_overrides(recipe, [text]))
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, LayerMix)])
