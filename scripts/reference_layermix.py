@@ -48,7 +48,7 @@ class Op:
         """Draw a level between 0.1 and the largest one scaled by MAGNITUDE, whichever of the two is larger on top."""
         largest = int(self.largest * side) if self.of_side else self.largest
         low, high = sorted((0.1, largest * MAGNITUDE / 10))
-        return rng.uniform(low, high) * (rng.choice((-1, 1)) if self.sign else 1)
+        return rng.uniform(low, high) * ((-1, 1)[rng.integers(2)] if self.sign else 1)
 
 
 def on_bytes(operation: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
@@ -118,12 +118,14 @@ def random_elems(first: Tensor, second: Tensor, rng: Rng) -> Tensor:
 
 
 BLENDS = {"add": add, "multiply": multiply, "random_pixels": random_pixels, "random_elems": random_elems}
-BLEND_WEIGHTS = (1 / 3, 1 / 3, 1 / 6, 1 / 6)
+OPS_DRAWN = tuple(OPS)
+BLENDS_DRAWN = ("add", "add", "multiply", "multiply", "random_pixels", "random_elems")
+"""Any of these, equally often: 1/3, 1/3, 1/6, 1/6."""
 
 
 def layermix(image: Tensor, picture: Tensor, rng: Rng) -> tuple[Tensor, Drawn]:
     """LayerMix of float 3xHxW tensors in [0, 1], and what was drawn for it."""
-    layer, name = int(rng.integers(1, 4)), str(rng.choice(list(OPS)))
+    layer, name = int(rng.integers(1, 4)), OPS_DRAWN[rng.integers(len(OPS_DRAWN))]
     drawn: Drawn = {"layer": layer, "op": name, "levels": [], "blends": []}
 
     def op(pixels: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ def layermix(image: Tensor, picture: Tensor, rng: Rng) -> tuple[Tensor, Drawn]:
         return OPS[name].apply(pixels, drawn["levels"][-1])
 
     def blend(first: Tensor, second: Tensor) -> Tensor:
-        drawn["blends"].append(str(rng.choice(list(BLENDS), p=BLEND_WEIGHTS)))
+        drawn["blends"].append(BLENDS_DRAWN[rng.integers(len(BLENDS_DRAWN))])
         return BLENDS[drawn["blends"][-1]](first, second, rng).clamp(0, 1)
 
     mixed = op(image)

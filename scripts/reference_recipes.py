@@ -154,15 +154,16 @@ def blended(first: Values, second: Values, beta: float, rng: Rng) -> Values:
 
 
 def patched(chain: Picture, partner: Picture, patches: tuple[int, ...], beta: float, rng: Rng) -> Picture:
-    """A box of the chain blended with the same box of its partner."""
-    side = int(rng.choice(patches))
+    """A box of the chain blended with the same box of its partner, which is cut out before anything is computed."""
+    side = patches[rng.integers(len(patches))]
     left, top = rng.integers(chain.size[0] - side + 1, size=2).tolist()
     width, height = (side, side) if rng.random() < 0.5 else rng.integers(2, side + 1, size=2).tolist()
-    box = np.s_[top : top + height, left : left + width]
-    first, second = (np.asarray(image, np.float32) / 255 for image in (chain, partner))
-    mixed = first.copy()
-    mixed[box] = blended(first[box], second[box], beta, rng)
-    return Image.fromarray((mixed.clip(0, 1) * 255).round().astype(np.uint8))
+    box = left, top, left + width, top + height
+    first, second = (np.asarray(image.crop(box), np.float32) / 255 for image in (chain, partner))
+    patch = blended(first, second, beta, rng).clip(0, 1) * 255
+    mixed = chain.copy()
+    mixed.paste(Image.fromarray(patch.round().astype(np.uint8)), box)
+    return mixed
 
 
 def ipmix(image: Picture, picture: Picture, rng: Rng) -> Values:

@@ -161,7 +161,7 @@ def _facts(contents: Contents) -> Iterator[tuple[str, list[str]]]:
     for name, shares in (("layers", contents.layers), ("operations", contents.ops), ("blends", contents.blends)):
         yield name, [f"{key}: {one.count:,} ({one.share:.1%})" for key, one in shares.items()] or ["none"]
     if overlap := overlaps_imagenet_c(recipe):
-        yield "", [f"of these {' '.join(overlap)} are also corruptions of ImageNet-C"]
+        yield "", [f"of these {' '.join(overlap)}: also in ImageNet-C"]
     yield "mixing set", _mixing(contents)
     for environment in contents.environments:
         yield "environment", _pairs(environment)

@@ -23,7 +23,7 @@ from mixbake.bake.folder import Folder, Found
 from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
 from mixbake.bake.warmup import warm_up
 from mixbake.core.jit import cache_root
-from mixbake.core.ops import overlaps_imagenet_c
+from mixbake.core.ops import tell_overlap
 from mixbake.data.prepared import PictureSet, open_pictures
 from mixbake.errors import TooManySkipped, UsageError
 from mixbake.storage.finish import Finished, finish, is_own_card
@@ -95,8 +95,8 @@ def build(settings: BuildSettings, watcher: Watcher, *, inspect: Inspect | None 
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
     watcher.say(describe(planned.plan, out))
-    if overlap := overlaps_imagenet_c(planned.plan.recipe):
-        watcher.say(f"{', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result")
+    if overlap := tell_overlap(planned.plan.recipe):
+        watcher.say(overlap)
     warm_up(watcher.say)
     out.mkdir(parents=True, exist_ok=True)
     with FolderLock(out):

@@ -25,6 +25,7 @@ from mixbake.bake.settings import BuildSettings, Planned, default_out, make_plan
 from mixbake.bake.trial import Costs, run_trial, shards_of
 from mixbake.bake.warmup import warm_up
 from mixbake.core.jit import cache_root
+from mixbake.core.ops import tell_overlap
 from mixbake.data.listing import Entry
 from mixbake.errors import StorageError
 from mixbake.storage import tar
@@ -140,6 +141,8 @@ def estimate(settings: BuildSettings, watcher: Watcher) -> Estimate:
     planned = make_plan(
         settings, pictures_folder=cache_root() / "pictures", jobs=jobs, say=watcher.say, progress=watcher.prepare
     )
+    if overlap := tell_overlap(planned.plan.recipe):
+        watcher.say(overlap)
     found = _find(planned, settings, out)
     watcher.say(f"trial on up to {TRIAL_IMAGES} images: some seconds")
     costs = run_trial(

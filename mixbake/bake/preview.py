@@ -22,7 +22,7 @@ from mixbake.bake.trial import run_trial
 from mixbake.bake.warmup import warm_up
 from mixbake.core import render
 from mixbake.core.jit import cache_root
-from mixbake.core.ops import overlaps_imagenet_c
+from mixbake.core.ops import tell_overlap
 from mixbake.core.programs import Programs
 from mixbake.core.variant import Step, Variant
 from mixbake.data.decode import decode
@@ -288,8 +288,8 @@ def _text(
 
 def _warnings(planned: Planned, shown: list[Shown], cost: Estimate) -> Iterator[str]:
     plan = planned.plan
-    if overlap := overlaps_imagenet_c(plan.recipe):
-        yield f"{', '.join(overlap)} are also corruptions of ImageNet-C: say so with any result on it"
+    if overlap := tell_overlap(plan.recipe):
+        yield overlap
     if small := sum(min(column.source.shape[:2]) < plan.size for column in shown):
         yield f"{small} of {len(shown)} images are smaller than {plan.size} px and are enlarged: is --size right?"
     if plan.crop == "pad" and any(column.source.shape[:2] != (plan.size, plan.size) for column in shown):

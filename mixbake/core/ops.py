@@ -125,6 +125,13 @@ def overlaps_imagenet_c(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(op for op in OP_SETS.get(str(recipe.get("op_set")), ()) if op in COLOUR4)
 
 
+def tell_overlap(recipe: Mapping[str, Any]) -> str:
+    """What anybody should say with results of a plan's recipe, or nothing."""
+    found = overlaps_imagenet_c(recipe)
+    does = "overlaps" if len(found) == 1 else "overlap"
+    return f"{', '.join(found)} {does} ImageNet-C's corruptions: say so with any result" if found else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """How far the tensor law lets an operation go at severity 10, in its own unit, and whether ± applies.

@@ -16,6 +16,7 @@ from mixbake.core import programs
 from mixbake.core.checks import check_arguments, check_crops, check_image, check_rows
 from mixbake.core.kernels import program
 from mixbake.core.kernels.resize import work_words
+from mixbake.core.nearest import advise
 from mixbake.core.ops import STEPS
 from mixbake.core.own import OWN_CODE, OwnStep
 from mixbake.core.programs import Programs, source_count, units_of
@@ -217,7 +218,7 @@ def apply(do: str, registers: Sequence[Bytes], args: Sequence[Number] = ()) -> B
     Raises UsageError on an unknown step, wrong counts, unequal shapes, or arguments out of range.
     """
     if do not in STEPS:
-        raise UsageError(f"unknown step {do!r}: known are {', '.join(STEPS)}")
+        raise UsageError(f"unknown step {do!r}: {advise(do, STEPS)}")
     size = _common_size(registers)
     table = programs.empty(1, view="mix", recipe="", steps=1, ops=1, blends=1)
     expected = source_count(do, len(args))

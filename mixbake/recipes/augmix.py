@@ -18,7 +18,7 @@ from mixbake.core.kernels.words import CURSOR_WORDS, below, median, seek
 from mixbake.core.programs import Most, Programs
 from mixbake.recipes import pil_law
 from mixbake.recipes.pil_law import write_op
-from mixbake.recipes.recipe import require, require_whole
+from mixbake.recipes.recipe import require_known, require_whole
 from mixbake.recipes.writing import append_sum, draw_shares
 
 DEPTHS = (1, 2, 3)
@@ -48,7 +48,7 @@ class AugMix:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.law in _LAWS, f"unknown law {self.law!r}: choose from {', '.join(_LAWS)}")
+        require_known("law", self.law, _LAWS)
         pil_law.check(severity=self.severity, op_set=self.op_set, law=self.level_law)
         require_whole("width", self.width, 1, MAX_SOURCES - 1)
         if self.depth != -1:

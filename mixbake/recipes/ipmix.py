@@ -23,7 +23,14 @@ from mixbake.core.kernels.words import CURSOR_WORDS, below, seek, uniform
 from mixbake.core.programs import Most, Programs
 from mixbake.recipes import pil_law
 from mixbake.recipes.pil_law import write_op
-from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
+from mixbake.recipes.recipe import (
+    require,
+    require_beta,
+    require_blend_weights,
+    require_known,
+    require_pictures,
+    require_whole,
+)
 from mixbake.recipes.writing import PUBLISHED, append_blend, append_sum, draw_blend, draw_shares, limit_to_box
 
 PICTURES, BOTH = 0, 1
@@ -68,7 +75,7 @@ class IPMix:
             require_whole("patches: a side of", side, LEAST_PATCH, LARGEST_PATCH)
         ascending = 0 < len(self.patches) <= 16 and list(self.patches) == sorted(set(self.patches))
         require(ascending, f"patches {self.patches}: 1 to 16 sides, ascending")
-        require(self.partners in _PARTNERS, f"unknown partners {self.partners!r}: choose from {', '.join(_PARTNERS)}")
+        require_known("partners", self.partners, _PARTNERS)
         require_blend_weights(self.blend_weights)
         require_pictures(colors=self.picture_colors, flips=self.picture_flips)
 

@@ -23,10 +23,19 @@ from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.ops import OP_SETS, OPS, TENSOR_LAW, tensor_range
 from mixbake.core.programs import Most, Programs
 from mixbake.core.render import frozen
-from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
+from mixbake.recipes.recipe import (
+    require,
+    require_beta,
+    require_blend_weights,
+    require_known,
+    require_pictures,
+    require_whole,
+)
 from mixbake.recipes.tensor_law import write_op
 from mixbake.recipes.writing import CONVEX, PUBLISHED, append_blend, draw_blend
 
+QUIRKS = ("none", "published")
+COEFFICIENTS = ("published", "convex")
 COVARIANCES = ("op", "blend", "op_and_blend", "none")
 
 
@@ -63,18 +72,16 @@ class LayerMix:
         require(0 < self.severity <= 10, f"severity {self.severity} is out of range: above 0, at most 10")
         require(round(self.severity, 6) == self.severity, f"severity {self.severity} has more than six decimal places")
         require_beta(self.beta)
-        require(self.op_set in OP_SETS, f"unknown op set {self.op_set!r}: choose from {', '.join(OP_SETS)}")
+        require_known("op set", self.op_set, OP_SETS)
         require_whole("min_posterize_bits", self.min_posterize_bits, 0, 4)
-        require(self.quirks in ("none", "published"), f"unknown quirks {self.quirks!r}: choose none or published")
+        require_known("quirks", self.quirks, QUIRKS)
         whole = all(type(layer) is int for layer in self.layers)
         known = whole and set(self.layers) <= {1, 2, 3} and len(set(self.layers)) == len(self.layers) > 0
         require(known, f"layers {self.layers}: each of 1, 2, 3 at most once, at least one")
-        law = self.coefficients
-        require(law in ("published", "convex"), f"unknown coefficients {law!r}: choose published or convex")
-        whole = law == "published" or float(self.beta).is_integer()
+        require_known("coefficients", self.coefficients, COEFFICIENTS)
+        whole = self.coefficients == "published" or float(self.beta).is_integer()
         require(whole, f"convex coefficients need a whole beta, not {self.beta}")
-        known = self.covariance in COVARIANCES
-        require(known, f"unknown covariance {self.covariance!r}: choose from {', '.join(COVARIANCES)}")
+        require_known("covariance", self.covariance, COVARIANCES)
         require_blend_weights(self.blend_weights)
         require_pictures(colors=self.picture_colors, flips=self.picture_flips)
 

@@ -6,7 +6,6 @@ Rule: only what the user names is ever imported, and a bake is no user. A worker
 refuses code that is not the same to the byte.
 """
 
-import difflib
 import hashlib
 import math
 import re
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.checks import check_programs
+from mixbake.core.nearest import find_nearest
 from mixbake.core.ops import NOT_PARAMETERS, OPS, OWN, OWN_NAME, STEPS
 from mixbake.core.own import MOST_OWN, OwnStep
 from mixbake.core.programs import Most, Programs
@@ -130,8 +130,8 @@ def _no_such(code: Code, module: ModuleType) -> str:
     known = [name for name, value in module.__dict__.items() if _is_drawing(value) and _is_from(value, module)]
     if not known:
         return f"{code.file} holds no recipe: write a frozen dataclass with draw(self, rng, program)"
-    nearest = difflib.get_close_matches(code.name, known, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"it holds {', '.join(known)}"
+    nearest = find_nearest(code.name, known)
+    hint = f"did you mean {nearest}?" if nearest else f"it holds {', '.join(known)}"
     return f"there is no recipe {code.name!r} in {code.file}: {hint} (FILE.py:NAME)"
 
 

@@ -11,8 +11,13 @@ _LEVELS = "m: levels are uniform between 0.1 and m, 0.1 to 10"
 _SETS = "operations to draw from: safe9, all13, article10, ipmix10, ipmix15"
 _SAME = (
     "crop and flip before the recipe; operations, levels and probabilities of the published code",
-    "whole degrees and pixels, shears from the top-left corner",
+    "whole degrees and pixels",
 )
+_SHEARS = (
+    "shears hold the centre of the top-left pixel, Pillow's and the published code's its outer corner: at slope s, s/2 "
+    "pixels apart"
+)
+_ROUNDED_SUM = "the weighted sum of crop and chains is rounded to bytes; the published code trains on it as it is"
 _ROUNDING = "every step is rounded to a byte, by integer kernels; the published code computes blends in floating point"
 _ONE_PICTURE = (
     "one picture is mixed into a variant; unless told otherwise, it is drawn uniformly, keeps its colours and is never "
@@ -62,10 +67,11 @@ FAMILIES: dict[str, Family] = {
             "blend_weights": _BLENDING,
             **_PICTURES,
         },
-        same=(
-            "three layers, one operation with a new level at each use, blends 1/3, 1/3, 1/6, 1/6, gray mixing pictures",
+        same=("three layers, one operation with a new level at each use, blends 1/3, 1/3, 1/6, 1/6",),
+        other=(
+            "every step is rounded to a byte; the flip is left to the trainer, as nothing depends on its side",
+            "gray and mirrored pictures are what the published code gives with --gray-scale-fractals, and not without",
         ),
-        other=("every step is rounded to a byte; the flip is left to the trainer, as nothing depends on its side",),
     ),
     "pixmix": Family(
         paper="PixMix, arXiv 2112.05135",
@@ -79,7 +85,11 @@ FAMILIES: dict[str, Family] = {
             **_PICTURES,
         },
         same=(*_SAME, _ONE_PICTURE),
-        other=(_ROUNDING, "fractals are drawn here, or are yours; the paper's set adds feature visualisations"),
+        other=(
+            _SHEARS,
+            _ROUNDING,
+            "fractals are drawn here, or are yours; the paper's set adds feature visualisations",
+        ),
     ),
     "augmix": Family(
         paper="AugMix, arXiv 1912.02781",
@@ -91,8 +101,12 @@ FAMILIES: dict[str, Family] = {
             "alpha": "of the Dirichlet and Beta laws of the weights, a whole number from 1 to 10",
             "law": "pil: the published code's levels; composer: colour factors on both sides of 1",
         },
-        same=(*_SAME, "the weighted sum of crop and chains is rounded once", "no mixing set is used"),
-        other=("the consistency loss belongs to the trainer: bake with --views jsd and train with --loss jsd",),
+        same=(*_SAME, "no mixing set is used"),
+        other=(
+            _SHEARS,
+            _ROUNDED_SUM,
+            "the consistency loss belongs to the trainer: bake with --views jsd and train with --loss jsd",
+        ),
     ),
     "ipmix": Family(
         paper="IPMix, NeurIPS 2023",
@@ -107,8 +121,10 @@ FAMILIES: dict[str, Family] = {
             "blend_weights": _BLENDING,
             **_PICTURES,
         },
-        same=(*_SAME, _ONE_PICTURE, "the weighted sum of crop and chains is rounded once"),
+        same=(*_SAME, _ONE_PICTURE),
         other=(
+            _SHEARS,
+            _ROUNDED_SUM,
             "blends are clipped and rounded; the published code lets values outside of 0 to 255 wrap around",
             "published results used the consistency loss: bake with --views jsd and train with --loss jsd",
         ),
@@ -116,23 +132,33 @@ FAMILIES: dict[str, Family] = {
     "plain": Family(paper="no paper", fields={}, same=(), other=()),
 }
 
-_LAYERMIX = "arXiv 2501.04861"
-_ARTICLE = "the code that the article links"
-_LAYERMIX_CODE = "default of the published code"
+_ARTICLE = "arXiv 2501.04861"
+_LAYERMIX = "ahmadmughees/LayerMix"
 _PIXMIX = "andyzoujm/pixmix"
 _AUGMIX = "google-research/augmix"
-_COMPOSER = "mosaicml/composer, composer/algorithms/augmix/augmix.py"
+_COMPOSER = "mosaicml/composer, composer/algorithms"
 _IPMIX = "hzlsaber/IPMix"
 _OWN = "ours"
-_OF_PAPER = {
-    **dict.fromkeys(("severity", "beta", "op_set", "layers", "coefficients", "covariance", "blend_weights"), _LAYERMIX),
-    **dict.fromkeys(("picture_colors", "picture_flips"), _LAYERMIX_CODE),
-}
 _BOTH_PIXMIX = {
     "op_set": f"{_PIXMIX}, README.md: --all-ops",
     "partners": "arXiv 2112.05135",
     "blend_weights": f"{_PIXMIX}, pixmix_utils.py: mixings",
 }
+
+
+def _layermix(file: str) -> dict[str, str]:
+    return {
+        "severity": _ARTICLE,
+        "beta": f"{_LAYERMIX}, {file}: --blending_ratio",
+        "op_set": f"{_LAYERMIX}, transforms.py: augs_image, augs_spatial",
+        "min_posterize_bits": _OWN,
+        "quirks": _OWN,
+        "layers": f"{_LAYERMIX}, data.py: laddermix",
+        "coefficients": f"{_LAYERMIX}, transforms.py: get_ab",
+        "covariance": f"{_LAYERMIX}, data.py: laddermix",
+        "blend_weights": f"{_LAYERMIX}, {file}: blending_fns",
+        **dict.fromkeys(_PICTURES, f"{_LAYERMIX}, {file}: --gray-scale-fractals"),
+    }
 
 
 def _augmix(file: str) -> dict[str, str]:
@@ -146,12 +172,19 @@ def _augmix(file: str) -> dict[str, str]:
     }
 
 
+_MIXING_TRANSFORM = {
+    "cifar.py": "mixing_set_transform",
+    "imagenet.py": "transform of datasets.ImageFolder(args.mixing_set)",
+}
+"""What PixMix's and IPMix's files, which agree in that, do to mixing pictures."""
+
+
 def _pixmix(file: str) -> dict[str, str]:
     return {
         "severity": f"{_PIXMIX}, {file}: --aug-severity",
         "beta": f"{_PIXMIX}, {file}: --beta",
         "k": f"{_PIXMIX}, {file}: --k",
-        **dict.fromkeys(_PICTURES, f"{_PIXMIX}, {file}: mixing_set_transform"),
+        **dict.fromkeys(_PICTURES, f"{_PIXMIX}, {file}: {_MIXING_TRANSFORM[file]}"),
         **_BOTH_PIXMIX,
     }
 
@@ -166,31 +199,32 @@ def _ipmix(file: str) -> dict[str, str]:
         "patches": f"{_IPMIX}, {file}: ipmix",
         "partners": f"{_IPMIX}, {file}: ipmix",
         "blend_weights": f"{_IPMIX}, IPMix_utils.py: mixings",
-        **dict.fromkeys(_PICTURES, f"{_IPMIX}, {file}: mixing_set_transform"),
+        **dict.fromkeys(_PICTURES, f"{_IPMIX}, {file}: {_MIXING_TRANSFORM[file]}"),
     }
 
 
 PRESETS: dict[str, Preset] = {
-    "layermix-cifar": Preset(
-        title="LayerMix for CIFAR", sources={**_OF_PAPER, "min_posterize_bits": _OWN, "quirks": _OWN}
-    ),
+    "layermix-cifar": Preset(title="LayerMix for CIFAR", sources=_layermix("cifar.py")),
     "layermix-imagenet": Preset(
         title="LayerMix for ImageNet",
-        sources={**_OF_PAPER, "min_posterize_bits": _OWN, "quirks": _OWN},
+        sources=_layermix("imagenet.py"),
         note="today the same values as layermix-cifar",
     ),
     "layermix-code": Preset(
         title="LayerMix as its repository runs it",
-        sources={**_OF_PAPER, **dict.fromkeys(("severity", "min_posterize_bits", "quirks"), _LAYERMIX_CODE)},
+        sources={
+            **_layermix("cifar.py"),
+            "severity": f"{_LAYERMIX}, cifar.py: --magnitude",
+            "min_posterize_bits": f"{_LAYERMIX}, transforms.py: posterize, posterize_increasing",
+            "quirks": f"{_LAYERMIX}, transforms.py: solarize_increasing",
+        },
         note="repeats the code's slips: posterize may keep no bit, solarize_increasing mostly inverts everything",
     ),
     "layermix-article": Preset(
         title="LayerMix as the article's own code has it",
         sources={
-            **_OF_PAPER,
-            **dict.fromkeys(("op_set", "coefficients"), _ARTICLE),
-            "min_posterize_bits": _OWN,
-            "quirks": _OWN,
+            **_layermix("cifar.py"),
+            **dict.fromkeys(("beta", "op_set", "coefficients"), f"{_ARTICLE}: its own code"),
         },
         note="ten operations with brightness, convex blends w ~ Beta(3, 3)",
     ),
@@ -200,8 +234,13 @@ PRESETS: dict[str, Preset] = {
     "augmix-imagenet": Preset(title="AugMix for ImageNet", sources=_augmix("imagenet.py")),
     "augmix-composer": Preset(
         title="AugMix as MosaicML's Composer has it",
-        sources=dict.fromkeys(("severity", "op_set", "width", "depth", "alpha", "law"), _COMPOSER),
-        note="all operations, and colour factors that make pictures brighter and richer as often as darker and duller",
+        sources={
+            **dict.fromkeys(("severity", "width", "depth", "alpha"), f"{_COMPOSER}/augmix/augmix.py: augmix_image"),
+            "op_set": f"{_COMPOSER}/utils/augmentation_primitives.py: augmentation_sets",
+            "law": f"{_COMPOSER}/utils/augmentation_primitives.py: _symmetric_sample",
+        },
+        note="all operations, and colour factors that make pictures brighter and richer as often as darker and duller; "
+        "Composer cuts fractions off the sum where it is rounded here",
     ),
     "ipmix-cifar": Preset(title="IPMix for CIFAR", sources=_ipmix("cifar.py")),
     "ipmix-imagenet": Preset(title="IPMix for ImageNet", sources=_ipmix("imagenet.py")),

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixbake.core.blends import BLENDS
+from mixbake.core.nearest import find_nearest
 from mixbake.core.ops import CENTRE, OPS, STEPS, Unit
 from mixbake.core.own import OWN_CODE, OwnStep
 from mixbake.core.programs import Most, Programs, units_of
@@ -154,6 +155,9 @@ class Program:
 
         box: (left, top, width, height), outside of which a built-in blend leaves x1 as it is.
         """
+        _, own = self._own.get(name, (0, None))
+        if box is not None and own is not None and own.sources == 2:
+            raise ValueError(f"{name} takes no box, as only built-in blends do: leave box away")
         given = (*arguments, *(box or ()))
         step, code, units = self._kind(name, 2, len(given))
         written = self._append(step, [x1, x2], given, units)
@@ -178,8 +182,11 @@ class Program:
             return OWN_CODE + i, len(known) + i, own.args
         if name not in known or name not in STEPS:
             mine = [one for one, (_, step) in self._own.items() if step.sources == sources]
-            names = ", ".join([*mine, *(one for one in known if one in STEPS)])
-            raise ValueError(f"there is no {'operation' if sources == 1 else 'blend'} {name!r}: known are {names}")
+            names = [*mine, *(one for one in known if one in STEPS)]
+            nearest = find_nearest(name, names)
+            hint = f"did you mean {nearest}? Known are" if nearest else "known are"
+            kind = "operation" if sources == 1 else "blend"
+            raise ValueError(f"there is no {kind} {name!r}: {hint} {', '.join(names)}")
         return STEPS[name].code, known[name], units_of(name, arity)
 
     def _append(self, code: int, sources: list[Register], arguments: Sequence[Any], units: Sequence[str]) -> Register:

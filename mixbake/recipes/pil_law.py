@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mixbake.core.jit import inline, jit
 from mixbake.core.kernels.lanes import MICRO
 from mixbake.core.kernels.words import below, uniform
+from mixbake.core.nearest import advise
 from mixbake.core.ops import COLOUR4, OP_SETS, OPS
 from mixbake.core.render import frozen
 from mixbake.errors import UsageError
@@ -58,7 +59,7 @@ def check(*, severity: float, op_set: str, law: int = PIL) -> None:
     if round(severity, 6) != severity:
         raise UsageError(f"severity {severity} has more than six decimal places")
     if op_set not in SETS:
-        raise UsageError(f"op set {op_set!r} is unknown, or not of this recipe's law: choose from {', '.join(SETS)}")
+        raise UsageError(f"op set {op_set!r} is unknown, or not of this recipe's law: {advise(op_set, SETS)}")
 
 
 @lru_cache(maxsize=64)

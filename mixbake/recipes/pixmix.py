@@ -20,7 +20,7 @@ from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.programs import Most, Programs
 from mixbake.recipes import pil_law
 from mixbake.recipes.pil_law import write_op
-from mixbake.recipes.recipe import require, require_beta, require_blend_weights, require_pictures, require_whole
+from mixbake.recipes.recipe import require_beta, require_blend_weights, require_known, require_pictures, require_whole
 from mixbake.recipes.writing import PUBLISHED, append_blend, draw_blend
 
 BOTH, INPUT, PICTURES = 0, 1, 2
@@ -54,7 +54,7 @@ class PixMix:
         pil_law.check(severity=self.severity, op_set=self.op_set)
         require_beta(self.beta)
         require_whole("k", self.k, 1, 8)
-        require(self.partners in _PARTNERS, f"unknown partners {self.partners!r}: choose from {', '.join(_PARTNERS)}")
+        require_known("partners", self.partners, _PARTNERS)
         require_blend_weights(self.blend_weights)
         require_pictures(colors=self.picture_colors, flips=self.picture_flips)
 

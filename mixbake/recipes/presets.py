@@ -3,11 +3,11 @@
 Rule: one literal table; a preset is an algorithm with every parameter said.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from mixbake.core.nearest import find_nearest
 from mixbake.errors import UsageError
 from mixbake.recipes.augmix import AugMix
 from mixbake.recipes.ipmix import IPMix
@@ -73,8 +73,8 @@ def find(name: str) -> Recipe:
         if is_file(name) or (name in offered() and name not in BARE):
             return load(name)
         known = [*BARE, *RECIPES, *offered()]
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(known)}"
+        nearest = find_nearest(name, known)
+        hint = f"did you mean {nearest}?" if nearest else f"choose from {', '.join(known)}"
         raise UsageError(f"unknown recipe {name!r}: {hint}")
     return RECIPES[name]
 
@@ -116,11 +116,13 @@ def _read(text: str, value: str, like: Any) -> Any:
 
 
 def require_fields(name: str, recipe: Recipe, asked: Iterable[str]) -> None:
-    """Raise UsageError unless these are parameters of a recipe, which has that name."""
+    """Raise UsageError, naming the nearest, unless these are parameters of a recipe, which has that name."""
     allowed = set(fields_of(recipe))
     if unknown := sorted(set(asked) - allowed):
-        takes = ", ".join(sorted(allowed)) or "no parameters"
-        raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: it takes {takes}")
+        takes = f"it takes {', '.join(sorted(allowed)) or 'no parameters'}"
+        nearest = [near for one in unknown if (near := find_nearest(one, sorted(allowed)))]
+        hint = f"did you mean {', '.join(nearest)}? I{takes[1:]}" if nearest else takes
+        raise UsageError(f"recipe {name} has no parameter {', '.join(unknown)}: {hint}")
 
 
 def resolve(name: str, *, size: int, overrides: Mapping[str, Any]) -> NamedRecipe:

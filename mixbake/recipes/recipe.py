@@ -5,6 +5,7 @@ the rest depends on (seed, recipe, image, number). Two bakes of one seed therefo
 pictures whatever the recipe or its severity. Rule: drawing needs no pixels, rendering no randomness.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mixbake.core import programs, rng
 from mixbake.core.blends import BLENDS
 from mixbake.core.kernels import windows
+from mixbake.core.nearest import advise
 from mixbake.core.own import OwnStep
 from mixbake.core.programs import Most, Programs
 from mixbake.core.render import frozen
@@ -108,6 +110,11 @@ def require(good: bool, message: str) -> None:
         raise UsageError(message)
 
 
+def require_known(name: str, value: object, known: Collection[str]) -> None:
+    """Raise UsageError, naming the nearest, unless a parameter is one of some words."""
+    require(value in known, f"unknown {name} {value!r}: {advise(value, known)}")
+
+
 def require_whole(name: str, value: object, low: int, high: int) -> None:
     """Raise UsageError unless a parameter is a whole number from low to high."""
     require(type(value) is int and low <= value <= high, f"{name} {value} is out of range: {low} to {high}, whole")
@@ -131,7 +138,7 @@ def require_blend_weights(weights: tuple[int, ...]) -> None:
 
 def require_pictures(*, colors: str, flips: bool) -> None:
     """Raise UsageError unless the ways to prepare and to mirror mixing pictures are known."""
-    require(colors in PICTURE_COLORS, f"unknown picture_colors {colors!r}: choose from {', '.join(PICTURE_COLORS)}")
+    require_known("picture_colors", colors, PICTURE_COLORS)
     require(type(flips) is bool, f"picture_flips {flips!r}: choose on or off")
 
 

@@ -179,7 +179,7 @@ def preset_of(family: str, preset: str | None) -> str:
         return family
     if not isinstance(preset, str):
         raise UsageError(f"preset is {preset!r}: give a name of `mixbake recipes`")
-    if family and presets.find(preset).family != family:
+    if family and presets.find(BARE.get(preset, (preset,))[0]).family != family:
         raise UsageError(f"preset {preset!r} is no {family}: `mixbake recipes` lists them")
     return preset
 

@@ -115,6 +115,15 @@ def test_the_command_leaves_a_bake_as_it_is(
     assert snapshot(tmp_path) == before
 
 
+def test_operations_that_are_corruptions_too_are_said_as_the_build_says_them(
+    settings: Callable[..., BuildSettings],
+) -> None:
+    said = StringIO()
+    estimate(settings(source="demo:count=20", recipe="layermix-article"), LineWatcher(said))
+    messages = [json.loads(line).get("message") for line in said.getvalue().splitlines()]
+    assert messages.count("brightness overlaps ImageNet-C's corruptions: say so with any result") == 1
+
+
 def test_an_extension_counts_only_what_is_missing(settings: Callable[..., BuildSettings]) -> None:
     asked = settings(epochs_worth=2)
     build(asked, quiet())

@@ -165,7 +165,8 @@ def test_the_text_says_who_flips(settings: Callable[..., BuildSettings], tmp_pat
 @pytest.mark.slow
 def test_what_looks_wrong_is_said(settings: Callable[..., BuildSettings], tmp_path: Path) -> None:
     assert "warning" not in draw_preview(settings(), tmp_path / "sheet.png")
-    assert "ImageNet-C" in draw_preview(settings(overrides={"op_set": "layer16"}), tmp_path / "sheet.png")
+    text = draw_preview(settings(recipe="layermix-article"), tmp_path / "sheet.png")
+    assert "warning: brightness overlaps ImageNet-C's corruptions: say so with any result" in text.splitlines()
     assert "enlarged" in draw_preview(settings(source="demo:count=40,size=24", size=32), tmp_path / "sheet.png")
     assert "central square" in draw_preview(settings(source="demo:count=40,size=48", size=32), tmp_path / "sheet.png")
     with pytest.raises(UsageError, match="--size 32 or --size 224"):

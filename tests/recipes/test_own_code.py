@@ -126,6 +126,7 @@ def test_a_value_may_be_named_as_well_as_a_class(tmp_path: Path) -> None:
     [
         ("level=x", "no number"),
         ("colour=3", "has no parameter colour: it takes bold, kinds, level"),
+        ("Levels=3", r"has no parameter Levels: did you mean level\? It takes bold, kinds, level"),
         ("bold=3", "choose on or off"),
     ],
 )
@@ -144,6 +145,7 @@ def test_a_list_of_one_is_a_list(tmp_path: Path) -> None:
     ("text", "name", "message"),
     [
         ("", "Mime", "did you mean Mine"),
+        ("", "MINE", "did you mean Mine"),
         ("", "Other", "it holds Mine"),
         ("", "HEAD", "it holds Mine"),
         ("VALUE = 3\n", "VALUE", "is no recipe"),
@@ -205,7 +207,9 @@ def test_a_file_that_is_not_there_and_a_name_that_is_not_known(tmp_path: Path) -
     ("draw", "message"),
     [
         ("1 / 0", r"mine\.py, line \d+, in draw: ZeroDivisionError: .* \(draw of variant 00000005-0002\)"),
-        ("program.op('rotat', 0, 3)", "no operation 'rotat': known are .*rotate"),
+        ("program.op('rotat', 0, 3)", r"no operation 'rotat': did you mean rotate\? Known are autocontrast, "),
+        ("program.op('zzz', 0, 3)", "no operation 'zzz': known are autocontrast, "),
+        ("program.blend('Pixle', 0, 0, 0.5, 1)", r"no blend 'Pixle': did you mean pixel\? Known are arithmetic, "),
         ("program.op('rotate', 7, 3)", "register 7 is not written yet"),
         ("program.op('rotate', 0)", "takes 1 arguments"),
         ("program.op('rotate', 0, float('nan'))", "nan is no argument"),
@@ -226,9 +230,14 @@ OP = "OPS = {{'tint': Op(version=1, apply={}, args=())}}\n"
 TINT = "program.op('tint', program.image)"
 
 
+BLEND = "BLENDS = {'lighter': Blend(version=1, apply=np.maximum)}\n"
+
+
 @pytest.mark.parametrize(
     ("draw", "before", "message"),
     [
+        ("program.blend('lighter', 0, 0, box=(0, 0, 4, 4))", BLEND, "lighter takes no box"),
+        ("program.blend('lighter', 0, 0, 1, 2)", BLEND, "lighter takes 0 arguments, not 2"),
         ("program.op('rotate', 0, 181)", "", r"step rotate is outside"),
         (TINT, OP.format("lambda x: x[0, 0, 0, 0]"), r"line \d+, in <lambda>: IndexError.*tint of variant 0000"),
         (TINT, OP.format("lambda x: x / 2"), r"mine\.py: tint of variant .* gave float64 \(16, 16, 3\), not uint8"),

@@ -1,5 +1,6 @@
 """Promises of recipes and their names: the papers' values, refused slips, and messages that say what would do."""
 
+import re
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
@@ -61,7 +62,8 @@ def test_operation_sets_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "nearest"), [("layermxi", "layermix"), ("layermix-cifr", "layermix-cifar"), ("plane", "plain")]
+    ("wrong", "nearest"),
+    [("layermxi", "layermix"), ("layermix-cifr", "layermix-cifar"), ("plane", "plain"), ("LAYERMIX", "layermix")],
 )
 def test_a_slip_is_answered_with_the_nearest_name(wrong: str, nearest: str) -> None:
     with pytest.raises(UsageError, match=f"{wrong}.*did you mean {nearest}\\?"):
@@ -80,6 +82,26 @@ def test_an_unknown_parameter_is_answered_with_those_it_takes(name: str) -> None
         resolve(name, size=32, overrides={"serenity": 1})
     for field in fields(RECIPES[name]):  # type: ignore[arg-type]  # every recipe is a dataclass
         assert field.name in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text", "nearest"),
+    [
+        ("pixmix", "kk=2", "k"),
+        ("ipmix", "Patch=4", "patches"),
+        ("layermix", "op_set=Layer_12", "layer12"),
+        ("pixmix", "op_set=all12", "all13"),
+        ("layermix", "covariance=op_blend", "op_and_blend"),
+        ("layermix", "quirks=Published", "published"),
+        ("layermix", "coefficients=convx", "convex"),
+        ("layermix", "picture_colors=grey", "gray"),
+        ("augmix", "law=PIL", "pil"),
+        ("ipmix", "partners=picture", "pictures"),
+    ],
+)
+def test_a_slip_in_a_parameter_or_its_value_is_answered_with_the_nearest(recipe: str, text: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {nearest}\\?"):
+        resolve(recipe, size=32, overrides=read_overrides(recipe, [text]))
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if isinstance(recipe, LayerMix)])
@@ -300,6 +322,30 @@ def test_every_preset_tells_where_its_values_are_from() -> None:
         assert list(FAMILIES[recipe.family].fields) == own
         assert sorted(PRESETS[name].sources) == sorted(own)
     assert FAMILIES.keys() == {recipe.family for recipe in RECIPES.values()}
+
+
+def test_a_source_is_a_paper_or_a_file_of_published_code_or_ours() -> None:
+    place = re.compile(r"ours|arXiv \d{4}\.\d{5}(: .+)?|[\w-]+/[\w-]+, [\w/]+\.(py|md)(: .+)?")
+    for name, preset in PRESETS.items():
+        for field, source in preset.sources.items():
+            assert place.fullmatch(source), (name, field, source)
+
+
+@pytest.mark.parametrize("size", ["cifar", "imagenet"])
+@pytest.mark.parametrize("family", BARE)
+def test_a_preset_of_a_size_is_from_the_file_for_that_size(family: str, size: str) -> None:
+    other = {"cifar": "imagenet", "imagenet": "cifar"}[size]
+    sources = PRESETS[f"{family}-{size}"].sources.values()
+    assert any(f" {size}.py: " in source for source in sources)
+    assert not any(f"{other}.py" in source for source in sources)
+
+
+@pytest.mark.parametrize("family", ["pixmix", "augmix", "ipmix"])
+def test_what_differs_from_published_code_is_not_said_to_be_the_same(family: str) -> None:
+    told = FAMILIES[family]
+    assert not any("shear" in line or "rounded" in line for line in told.same)
+    assert sum("shears" in line for line in told.other) == 1
+    assert any("rounded" in line for line in told.other)
 
 
 def test_values_are_spelt_as_they_are_set() -> None:

@@ -22,6 +22,10 @@ from mixbake.transforms import AugMix, LayerMix, PixMix, RecipeTransform
     [
         ({"preset": "layermixx"}, "did you mean layermix"),
         ({"preset": "pixmix-cifar"}, "is no layermix"),
+        ({"preset": "pixmix"}, "preset 'pixmix' is no layermix"),
+        ({"preset": "LAYERMIX"}, "unknown recipe 'LAYERMIX': did you mean layermix"),
+        ({"sevrity": 3}, r"no parameter sevrity: did you mean severity\? It takes beta, "),
+        ({"op_set": "layer11"}, r"unknown op set 'layer11': did you mean layer1\d\? Else choose from safe9, "),
         ({"severity": 11}, "severity 11 is out of range"),
         ({"no_such": 1}, "has no parameter no_such"),
         ({"views": "all"}, "choose mix or jsd"),
