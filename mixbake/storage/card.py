@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mixbake.core.ops import overlaps_imagenet_c
+from mixbake.core.ops import tell_overlap
 from mixbake.storage.plan import FLIP_WORDS, Plan, spell_mixing, spell_worth
 
 HEAD = "---\ntags: [webdataset, image-classification, mixbake]\n---\n"
@@ -68,10 +68,8 @@ def card_facts(plan: Plan, document: Mapping[str, Any], given: Mapping[str, Any]
 
 def warnings_of(plan: Plan) -> list[str]:
     """What anybody who reports results on this bake should say, as lines."""
-    overlap = overlaps_imagenet_c(plan.recipe)
-    if not overlap:
-        return []
-    return [f"The operations {', '.join(overlap)} overlap ImageNet-C's corruptions: say so with any result.", ""]
+    overlap = tell_overlap(plan.recipe)
+    return [f"Of its operations, {overlap}.", ""] if overlap else []
 
 
 def escape_markdown(text: str) -> str:
