@@ -287,6 +287,13 @@ def test_a_blank_name_is_not_the_current_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_fractals_take_the_seeds_that_a_build_takes(mixbake: Any, tmp_path: Path, seed: int) -> None:
+    done = mixbake("fractals", tmp_path / "out", "--kind", "spectrum", "--count", 1, "--side", 16, "--seed", seed)
+    assert (done.code, (tmp_path / "out").exists()) == (2, False)
+    assert f"seed is {seed}: give 0 to {2**63 - 1}" in done.err
+
+
 def test_every_refusal_has_an_exit_code_of_its_own() -> None:
     codes = {kind.__name__: kind.exit_code for kind in MixbakeError.__subclasses__()}
     assert codes == {
