@@ -6,10 +6,12 @@ Rules:
 - A task is executed at least once; its result is delivered exactly once.
 - A killed worker breaks its whole pool. A new pool takes what is missing; a task that was running at
   two deaths is run alone, last, and a third death names it and the image it was at.
-- An exception of `work` comes through with its type; the other tasks are dropped.
+- An exception of `work`, or of unpickling it or its task in a worker, comes through with its type; the other tasks
+  are dropped.
 """
 
 import copy
+import pickle
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -17,9 +19,10 @@ from concurrent.futures import as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from joblib.externals.loky import BrokenProcessPool
+from joblib.externals.loky.backend.reduction import dumps
 
 from mixbake.bake.board import Board
 from mixbake.errors import MixbakeError, UsageError
@@ -98,7 +101,9 @@ class JoblibExecutor:
         """Yield (task index, result) from a fresh pool. Raises BrokenProcessPool when all else is delivered."""
         broken: BrokenProcessPool | None = None
         with worker_pool(min(self._jobs, len(batch))) as pool:
-            futures = {pool.submit(_attempt, self._board, work, task): task.index for task in batch}
+            futures = {
+                pool.submit(_attempt, self._board, task.name, _Sealed(value=(work, task))): task.index for task in batch
+            }
             for future in as_completed(futures):
                 if isinstance(death := future.exception(), BrokenProcessPool):
                     broken = death
@@ -179,12 +184,24 @@ def _marked(board: Path, work: Callable[[T], R], task: T) -> R:
         slot.stop()
 
 
-def _attempt(board: Path, work: Callable[[T], R], task: T) -> R | _Failure:
-    """Do `work(task)` in a worker; an exception is a value, so that none is mistaken for a death."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sealed:
+    """A value that arrives in a worker as bytes: the pool takes an exception of unpickling for the worker's death."""
+
+    value: object
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        # Now, not when the task is submitted: pickled tasks that wait would be held in memory.
+        return bytes, (bytes(dumps(self.value)),)
+
+
+def _attempt(board: Path, name: str, sealed: bytes) -> Any:
+    """Do a sealed `work(task)` in a worker; an exception is a value, so that none is mistaken for a death."""
     try:
+        work, task = pickle.loads(sealed)  # noqa: S301 - what this build's own process sent
         return _marked(board, work, task)
     except Exception as error:  # noqa: BLE001 - the worker's edge: raised again in the parent
-        return _failure(task.name, error)
+        return _failure(name, error)
 
 
 def _failure(name: str, error: Exception) -> _Failure:

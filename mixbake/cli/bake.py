@@ -13,13 +13,23 @@ from mixbake.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., None])
 
+
+def _read_path(text: str) -> Path:
+    """A place to write to. A blank one, as of a variable that is not set, is not the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is blank: name a place, or . for the current folder")
+    return Path(text)
+
+
 Source = Annotated[
     str,
     typer.Argument(
         help="Image folder, or demo[:count=,size=,split=], cifar10:DIR, cifar100:DIR, wds:TARS, list:FILE.",
     ),
 ]
-Out = Annotated[Path | None, typer.Argument(help="Output folder; shards/<source>-<recipe> if not given.")]
+Out = Annotated[
+    Path | None, typer.Argument(parser=_read_path, help="Output folder; shards/<source>-<recipe> if not given.")
+]
 EpochsWorth = Annotated[int, typer.Option("--epochs-worth", "-n", help="Variants of every image (1 to 1000).")]
 RecipeName = Annotated[
     str,
@@ -164,9 +174,9 @@ def plan(**arguments: Any) -> None:
 @_like_build(without=(*_OF_WRITING, *_OF_LENGTH, "out", "views", "codec", "quality", "background", "as_json"))
 def preview(
     source: Source = "demo",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the sheet (PNG).")] = Path(
-        "preview.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=_read_path, help="Where to write the sheet (PNG).")
+    ] = Path("preview.png"),
     **arguments: Any,
 ) -> None:
     """Draw a sheet of eight images under every layer, with captions: look at it before a long bake."""
@@ -178,7 +188,7 @@ def preview(
 
 @app.command()
 def fractals(
-    out: Annotated[Path, typer.Argument(help="Folder to draw into.")],
+    out: Annotated[Path, typer.Argument(parser=_read_path, help="Folder to draw into.")],
     count: Annotated[int, typer.Option("--count", help="How many pictures.")] = 256,
     side: Annotated[int, typer.Option("--side", help="In pixels.")] = 512,
     kind: Annotated[

@@ -27,7 +27,9 @@ def show_all(context: typer.Context) -> None:
     for name, (small, large) in BARE.items():
         typer.echo(f"{name:<{width}}  {small} up to 64 px, {large} above")
     for name, point in offered().items():
-        typer.echo(f"{name:<{width}}  {point.value}, of {point.dist.name if point.dist else 'an unknown distribution'}")
+        made_by = point.dist.name if point.dist else "an unknown distribution"
+        hidden = f": hidden by mixbake's own {name}; write FILE.py:NAME" if name in RECIPES or name in BARE else ""
+        typer.echo(f"{name:<{width}}  {point.value}, of {made_by}{hidden}")
 
 
 @recipes.command()
@@ -74,7 +76,8 @@ def gallery(
     from mixbake.progress import counting_each  # noqa: PLC0415
 
     sets = tuple(mixing_set or (MIXING,))
-    settings = GallerySettings(image=image or IMAGE, mixing_set=sets, size=size, seed=seed, recipes=tuple(recipe or ()))
+    chosen = IMAGE if image is None else image
+    settings = GallerySettings(image=chosen, mixing_set=sets, size=size, seed=seed, recipes=tuple(recipe or ()))
     with counting_each() as progress:
         parts = write_gallery(out, settings, progress=progress)
     counts = (f"{sum(len(row.exhibits) for row in part.rows)} of {part.topic}" for part in parts)

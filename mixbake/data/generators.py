@@ -32,7 +32,7 @@ from mixbake.errors import StorageError, UsageError
 COUNT = 256
 COUNTS = (1, 100_000)
 SIDES = (16, 2048)
-BOUNDS = {"count": COUNTS, "side": SIDES, "jobs": (1, 4096)}
+BOUNDS = {"count": COUNTS, "side": SIDES, "jobs": (1, 4096), "seed": (0, 2**63 - 1)}
 
 _MARK = "mixbake"
 
@@ -150,9 +150,10 @@ def generate(
     """Write the pictures of a set as `fractal-000000.png`, ... into `out`; those very pictures, if there, are kept.
 
     jobs: processes. progress: called with the number of pictures that are ready, unless all are. A file appears
-    whole or not at all. Raises UsageError on a bad count, side or jobs, StorageError when `out` cannot be written.
+    whole or not at all. Raises UsageError on a bad count, side, seed or jobs, StorageError when `out` cannot be
+    written.
     """
-    _require_bounds(drawn, count=drawn.count, side=side, jobs=jobs)
+    _require_bounds(drawn, count=drawn.count, side=side, jobs=jobs, seed=seed)
     try:
         out.mkdir(parents=True, exist_ok=True)
         missing = [number for number in range(drawn.count) if not _is_drawn(out, drawn, number, seed, side)]
@@ -216,7 +217,7 @@ def _require_bounds(drawn: Drawn, **given: int) -> None:
 
 def require_no_other(out: Path, drawn: Drawn, *, seed: int, side: int) -> None:
     """Raise UsageError if a picture that `generate` would write there is one already, of another seed, side or kind."""
-    _require_bounds(drawn, count=drawn.count, side=side)
+    _require_bounds(drawn, count=drawn.count, side=side, seed=seed)
     for number in range(drawn.count):
         path = out / drawn.file_name(number)
         if path.exists() and not _is_drawn(out, drawn, number, seed, side):

@@ -114,6 +114,12 @@ def spell_specs(spec: str | Sequence[str]) -> str:
     return spec if isinstance(spec, str) else ", ".join(spec)
 
 
+def find_folder(spec: str) -> Path | None:
+    """The folder that a mixing set is; None where there is none. A blank spec is none, the current folder is `.`."""
+    root = Path(spec).expanduser()
+    return root if spec.strip() and root.is_dir() else None
+
+
 def _list_all(specs: Sequence[str], size: int, jobs: int, progress: Progress) -> list[list[tuple[str, Path]]]:
     """`_list` of each set. A single set's names are bare; of several, two may have pictures of one name."""
     listed = [_list(spec, size, jobs, progress) for spec in specs]
@@ -128,8 +134,7 @@ def _list(spec: str, size: int, jobs: int, progress: Progress) -> list[tuple[str
         what, count = f"drawing {drawn.name}", drawn.count
         kept = cached(drawn, side=drawn_side(size), jobs=jobs, progress=lambda done: progress(what, done, count))
         return [(name, kept / name) for name in map(drawn.file_name, range(count))]
-    root = Path(spec).expanduser()
-    if not root.is_dir():
+    if (root := find_folder(spec)) is None:
         raise UsageError(f"the mixing set {spec!r} is no folder: {suggest_name(spec)}")
     found = sorted((path.relative_to(root).as_posix(), path) for path in _walk(root, frozenset()))
     if not found:

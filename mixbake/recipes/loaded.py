@@ -90,9 +90,16 @@ def load(spec: str, *, fresh: bool = False) -> "OwnRecipe":
 
 
 def _again(code: Code, parameters: Mapping[str, Any]) -> "OwnRecipe":
-    """In another process: the same recipe. Raises PlanDiffers when its code has changed meanwhile."""
-    found = load(code.spec if code.distribution else f"{code.file}:{code.name}")
-    if found.code.sha256 != code.sha256:
+    """In another process: the same recipe. Raises PlanDiffers when its code has changed meanwhile, or is gone."""
+    try:
+        sha256 = hashlib.sha256(Path(code.file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise PlanDiffers(
+            f"{code.file} cannot be read any more ({error.strerror}): restore it, then run the same command again"
+        ) from error
+    # Other code is not executed: half an edit would fail for a reason of its own.
+    found = load(code.spec if code.distribution else f"{code.file}:{code.name}") if sha256 == code.sha256 else None
+    if found is None or found.code.sha256 != code.sha256:
         raise PlanDiffers(f"{code.file} was changed during the bake: restore it, or bake into a new folder")
     return found.with_parameters(parameters)
 

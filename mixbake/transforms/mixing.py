@@ -17,7 +17,7 @@ from PIL import Image
 from mixbake.core.jit import cache_root
 from mixbake.data.cache import adding
 from mixbake.data.generators import parse_drawn, suggest_name
-from mixbake.data.pictures import prepare
+from mixbake.data.pictures import find_folder, prepare
 from mixbake.data.prepared import PictureSet
 from mixbake.errors import UsageError
 from mixbake.recipes.weights import require_weights
@@ -85,10 +85,10 @@ def _spec(given: Any) -> str:
         raise UsageError(f"mixing_set has a {type(given).__name__} beside names: give several sets, or pictures alone")
     if isinstance(given, str) and parse_drawn(given) is not None:
         return given
-    folder = Path(given).expanduser().absolute()
-    if not folder.is_dir():
+    folder = find_folder(str(given))
+    if folder is None:
         raise UsageError(f"mixing_set {str(given)!r} is no folder: {suggest_name(str(given))}")
-    return str(folder)
+    return str(folder.absolute())
 
 
 def _kept(pictures: Sequence[Any]) -> Path:

@@ -97,3 +97,17 @@ class Poison:
 
     def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
         return die_on_arrival, ()
+
+
+def refuse_to_arrive() -> Callable[[Chore], int]:
+    raise Damage("what this task needs was changed")
+
+
+class Changed:
+    """Work that cannot be unpickled any more, as code that was edited since."""
+
+    def __call__(self, chore: Chore) -> int:
+        return chore.index
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return refuse_to_arrive, ()

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from chores import (
     KILLER,
+    Changed,
     Chore,
     Poison,
     chores,
@@ -88,6 +89,13 @@ def test_an_error_comes_through_with_its_type(
         list(executor(kind, 2, tmp_path).run(chores(tmp_path, 1), work))
     assert caught.value.exit_code == error.exit_code
     assert kind == "inline" or f"in {work.__name__}" in "".join(caught.value.__notes__)
+
+
+def test_an_error_of_arriving_is_the_tasks_own(tmp_path: Path) -> None:
+    """Not a death of the worker that unpickles it."""
+    with pytest.raises(Damage, match="was changed") as caught:
+        list(executor("joblib", 1, tmp_path).run(chores(tmp_path, 1), Changed()))
+    assert "in a worker process, block 0" in "".join(caught.value.__notes__)
 
 
 def test_an_error_drops_the_other_tasks(tmp_path: Path) -> None:

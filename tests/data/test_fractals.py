@@ -244,7 +244,9 @@ def test_a_read_only_folder_is_a_storage_error(tmp_path):
     tmp_path.chmod(0o700)
 
 
-@pytest.mark.parametrize(("what", "value"), [("count", 0), ("side", 8), ("side", 4096), ("jobs", 0), ("count", 10**6)])
+@pytest.mark.parametrize(
+    ("what", "value"), [("count", 0), ("side", 8), ("side", 4096), ("jobs", 0), ("count", 10**6), ("seed", -1)]
+)
 def test_values_out_of_range_are_refused(tmp_path, what, value):
     given = {"count": 1, "side": SIDE, what: value}
     with pytest.raises(UsageError, match=what):

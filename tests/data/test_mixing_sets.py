@@ -94,6 +94,18 @@ def test_a_set_without_pictures_is_refused_by_name(
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
+@pytest.mark.parametrize("blank", ["", " "], ids=repr)
+def test_a_blank_name_is_not_the_folder_that_one_is_in(
+    folders: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    """A variable of a shell that is not set gives one."""
+    monkeypatch.chdir(folders[0])
+    for sets in (blank, (folders[1], blank)):
+        with pytest.raises(UsageError, match=f"the mixing set '{blank}' is no folder: give a folder of pictures"):
+            prepared(sets, tmp_path / "out")
+    assert prepared(".", tmp_path / "out").counts == (3,)
+
+
 @pytest.fixture
 def large_and_small(tmp_path: Path) -> tuple[str, str]:
     """A picture of 300 px, and three of which the largest has 40."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bakes import Heard, bake, leftovers, tars, tree
+from PIL import Image
 
 from mixbake.errors import MixbakeError, PlanDiffers, UsageError
 
@@ -261,6 +262,36 @@ def test_a_wrong_command_exits_2(mixbake: Any, tmp_path: Path, arguments: list[s
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("mixbake: ")
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "", "out"], "'' is no source"),
+        (["build", "demo:count=20,size=16", "", "--recipe", "plain", "--executor", "inline"], "'out': it is blank"),
+        (["build", "demo:count=20,size=16", "out", "--mixing-set", "", "--executor", "inline"], "'' is no folder"),
+        (["preview", "demo:count=20,size=16", "--recipe", "plain", "--output", ""], "'--output' / '-o': it is blank"),
+        (["fractals", " ", "--count", "1", "--side", "16"], "'out': it is blank"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_blank_name_is_not_the_current_folder(
+    mixbake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    """A variable of a shell that is not set gives one. Pictures to mix with would be there."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    done = mixbake(*arguments)
+    assert (done.code, "Traceback" in done.err) == (2, False), done.err
+    assert said in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_fractals_take_the_seeds_that_a_build_takes(mixbake: Any, tmp_path: Path, seed: int) -> None:
+    done = mixbake("fractals", tmp_path / "out", "--kind", "spectrum", "--count", 1, "--side", 16, "--seed", seed)
+    assert (done.code, (tmp_path / "out").exists()) == (2, False)
+    assert f"seed is {seed}: give 0 to {2**63 - 1}" in done.err
 
 
 def test_every_refusal_has_an_exit_code_of_its_own() -> None:

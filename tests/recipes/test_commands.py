@@ -41,6 +41,12 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(mixbake: Run) -> None:
     assert "did you mean pixmix-cifar?" in done.err
 
 
+def test_a_gallery_of_a_blank_image_is_refused(mixbake: Run, tmp_path: Path) -> None:
+    done = mixbake("recipes", "gallery", tmp_path / "out.png", "--image", "", "--recipe", "plain")
+    assert (done.code, list(tmp_path.iterdir())) == (2, [])
+    assert "there is no such file" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),

@@ -1,11 +1,15 @@
 """Promises to whoever writes a recipe: exact chance, programs as written, and errors that name file and line."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from small import bake
+from small import Silent, bake
 
+from mixbake.bake.build import build
+from mixbake.bake.settings import BuildSettings
 from mixbake.core import rng
 from mixbake.core.kernels.words import CURSOR_WORDS, below, seek
 from mixbake.core.variant import MICRO, Step, Variant
@@ -271,16 +275,44 @@ def test_code_that_fails_in_a_worker_is_named_like_any(tmp_path: Path, many_imag
         bake(many_images, tmp_path / "out", picture_folder, recipe=spec, executor="joblib", jobs=2)
 
 
-def test_code_that_changes_during_a_bake_is_refused(tmp_path: Path) -> None:
-    import pickle
+class Editor(Silent):
+    """Watches a bake, and rewrites a file, or deletes it, when the first block is whole."""
 
+    def __init__(self, path: Path, text: str | None) -> None:
+        self.path, self.text = path, text
+
+    def event(self, name: str, **_fields: Any) -> None:
+        if name == "block" and self.text is not None:
+            self.path.write_text(self.text)
+        elif name == "block":
+            self.path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("# other bytes\n", "was changed during the bake: restore it", id="edited"),
+        pytest.param("def half(:\n", "was changed during the bake: restore it", id="broken", marks=pytest.mark.slow),
+        pytest.param(None, r"cannot be read any more .*: restore it", id="deleted", marks=pytest.mark.slow),
+    ],
+)
+def test_code_that_changes_during_a_bake_is_refused(
+    tmp_path: Path, many_images: Path, picture_folder: Path, text: str | None, message: str
+) -> None:
     spec = write(tmp_path, "program.op('invert', 0)")
-    travelling = pickle.dumps(load(spec))
-    assert pickle.loads(travelling).parameters() == load(spec).parameters()  # noqa: S301 - our own
-    path = Path(spec[:-5])
-    path.write_text(path.read_text() + "\n")
-    with pytest.raises(PlanDiffers, match="was changed during the bake"):
-        pickle.loads(travelling)  # noqa: S301 - our own
+    path, out = Path(spec[:-5]), tmp_path / "out"
+    written = path.read_text()
+    told = {"source": str(many_images), "out": out, "mixing_set": str(picture_folder), "recipe": spec, "seed": 7}
+    settings = BuildSettings(**told, epochs_worth=96, executor="joblib", jobs=1, codec="raw")
+    with pytest.raises(PlanDiffers, match=rf"mine\.py {message}"):
+        build(settings, Editor(path, None if text is None else written + text))
+    assert list(out.rglob("*.tar"))
+    assert not (out / "bake.json").exists()
+
+
+def test_code_arrives_with_its_parameters(tmp_path: Path) -> None:
+    travelling = pickle.dumps(load(write(tmp_path, "program.op('invert', 0)")).with_parameters({"level": 0.25}))
+    assert pickle.loads(travelling).parameters()["level"] == 0.25  # noqa: S301 - our own
 
 
 def test_the_compiled_form_is_a_recipe_too(tmp_path: Path, image_folder: Path, picture_folder: Path) -> None:

@@ -173,3 +173,17 @@ def test_names_of_mixbake_win(python: Callable[..., Outcome], installed: Path, p
     done = python(f"{code} ('plain', 'layermix')])", **path)
     assert done.out.strip() == "['plain', 'layermix-cifar']", done.err
     assert not (installed / "mark").exists()
+
+
+def test_an_offer_that_a_name_of_mixbake_hides_is_listed_as_hidden(
+    mixbake: Run, installed: Path, path: dict[str, str]
+) -> None:
+    done = mixbake("recipes", **path)
+    assert done.code == 0, done.err
+    lines = [line.split(maxsplit=1) for line in done.out.splitlines()]
+    for name in ("plain", "layermix"):
+        first, second = (told for listed, told in lines if listed == name)
+        assert "hidden" not in first
+        assert second == f"marked_recipes:Marked, of marked-recipes: hidden by mixbake's own {name}; write FILE.py:NAME"
+    assert [told for listed, told in lines if listed == "marked"] == ["marked_recipes:Marked, of marked-recipes"]
+    assert not (installed / "mark").exists()

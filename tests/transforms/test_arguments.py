@@ -55,6 +55,8 @@ from mixbake.transforms import AugMix, LayerMix, PixMix, RecipeTransform
             {"mixing_set": "no/such/folder"},
             "mixing_set 'no/such/folder' is no folder: give a folder of pictures, or frac",
         ),
+        ({"mixing_set": ""}, "mixing_set '' is no folder: give a folder of pictures, or frac"),
+        ({"mixing_set": ["ifs:count=2", ""]}, "mixing_set '' is no folder"),
         ({"mixing_set": "fractal"}, "mixing_set 'fractal' is no folder: did you mean fractals"),
         (
             {"mixing_set": ["ifs:count=2", "deadleafs:count=2"]},
