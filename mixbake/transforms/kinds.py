@@ -65,7 +65,7 @@ def is_image(value: object) -> bool:
 def take(image: Any) -> Taken:
     """Pixels of an image or batch; see `Taken`. Raises UsageError for what is neither."""
     if isinstance(image, Image.Image):
-        return Taken(pixels=_square(pixels_of(image)[None]), batched=False, give=Image.fromarray)
+        return Taken(pixels=_square(pixels_of(image)[None]), batched=False, give=_to_pil)
     if isinstance(image, np.ndarray):
         batched = image.ndim == 4
         pixels = np.ascontiguousarray(_checked(image, "H×W×3", image.shape[-1:], image.dtype == np.uint8))
@@ -83,13 +83,20 @@ def pixels_of(picture: Any) -> Bytes:
             raise UsageError(
                 f"an image of mode {picture.mode} is not RGB: use image.convert('RGB'), or v2.RGB() before"
             )
-        return _some(np.asarray(picture))
+        # Of a small image, numpy and Pillow spend longer on asking each other for the form than on the pixels.
+        pixels = np.frombuffer(picture.tobytes(), np.uint8)
+        return _some(pixels.reshape(picture.height, picture.width, 3))
     if isinstance(picture, np.ndarray):
         return _some(_checked(picture, "H×W×3", picture.shape[-1:], picture.dtype == np.uint8, 3))
     torch = torch_if_imported()
     if torch is None or not isinstance(picture, torch.Tensor):
         raise UsageError(f"a {type(picture).__name__} is no picture: give a PIL image, a numpy array or a torch tensor")
     return _some(_checked_tensor(picture, torch, 3).permute(1, 2, 0).numpy())
+
+
+def _to_pil(pixels: Bytes) -> Image.Image:
+    """An RGB image with a copy of contiguous uint8 H×W×3."""
+    return Image.frombytes("RGB", pixels.shape[1::-1], pixels)
 
 
 def _some(pixels: Bytes) -> Bytes:
