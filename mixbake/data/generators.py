@@ -5,7 +5,6 @@ Rule: a picture is a pure function of (generator, kind, seed, number, side). A f
 one that says otherwise, or is damaged, is drawn again.
 """
 
-import difflib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from mixbake.core.jit import cache_root
+from mixbake.core.nearest import find_nearest
 from mixbake.data.attractors import IFS_VERSION, draw_attractor
 from mixbake.data.cache import adding, sweep
 from mixbake.data.deadleaves import DEADLEAVES_VERSION, SHAPES, draw_dead_leaves
@@ -121,16 +121,16 @@ def parse_drawn(spec: str) -> Drawn | None:
     count = whole_number(spec, "count", options.get("count", str(COUNT)), low=COUNTS[0], high=COUNTS[1])
     kind = options.get(generator.option, next(iter(generator.kinds)))
     if kind not in generator.kinds:
-        near = difflib.get_close_matches(kind, generator.kinds, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"choose from {', '.join(generator.kinds)}"
+        near = find_nearest(kind, generator.kinds)
+        advice = f"did you mean {near}?" if near else f"choose from {', '.join(generator.kinds)}"
         raise UsageError(f"{spec!r}: there are no {generator.option} {kind!r}: {advice}")
     return Drawn(name=name, kind=kind, count=count)
 
 
 def suggest_name(spec: str) -> str:
     """What to write instead of a spec that is neither a folder nor a generator's: `did you mean ifs?`, or all names."""
-    near = difflib.get_close_matches(spec.partition(":")[0].lower(), GENERATORS, n=1)
-    return f"did you mean {near[0]}?" if near else f"give a folder of pictures, or {', '.join(GENERATORS)}"
+    near = find_nearest(spec.partition(":")[0], GENERATORS)
+    return f"did you mean {near}?" if near else f"give a folder of pictures, or {', '.join(GENERATORS)}"
 
 
 def drawn_side(size: int) -> int:

@@ -111,8 +111,8 @@ def _open_other(weights: Path, asked: Evaluation) -> tuple[nn.Module, dict[str, 
         load_weights(network, weights)
     except UsageError as error:
         raise UsageError(
-            f"{weights} is not of a {asked.model} that tells the {len(listing.classes)} classes of {asked.on} apart: "
-            f"{error.args[0]}"
+            f"{weights} is not of a {asked.model} that tells the {len(listing.classes)} classes of {asked.on} "
+            f"apart: {error}"
         ) from error
     about = {
         "model": asked.model,

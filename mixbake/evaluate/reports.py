@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixbake.errors import Damage, MissingExtra, UsageError
+from mixbake.errors import MissingExtra, UsageError
 from mixbake.evaluate.compare import Comparison, compare, comparison_json, comparison_tables, group_runs
 from mixbake.evaluate.plots import Runs, draw_all
 from mixbake.evaluate.results import C_BAR, C, Results
@@ -96,10 +96,7 @@ def _evaluations(run: Path) -> Mapping[str, Path]:
 
 def read_results(path: Path) -> Results:
     """The results in a file. Raises Damage, StorageError, UsageError."""
-    results = from_json(read_json(path), str(path))
-    if not isinstance(results.model, Mapping):
-        raise Damage(f"{path} does not say of which network it is: evaluate again")
-    return results
+    return from_json(read_json(path), str(path))
 
 
 def _spell_tables(tables: Sequence[Table]) -> str:

@@ -5,7 +5,6 @@
 Rule: a field is one thing everywhere: attribute, flag, TOML key, entry of config.json. Imports no torch.
 """
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from mixbake.core.nearest import find_nearest
 from mixbake.errors import UsageError
 
 LOSSES = ("cross_entropy", "jsd")
@@ -214,8 +214,8 @@ def resolve(recipe: str, *, config: Path | None = None, given: Mapping[str, Any]
     Raises UsageError for an unknown recipe or key, a value of another type, and what TrainSettings refuses.
     """
     if recipe not in RECIPES:
-        near = difflib.get_close_matches(recipe, RECIPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(RECIPES)}"
+        near = find_nearest(recipe, RECIPES)
+        hint = f"did you mean {near}?" if near else f"it is one of {', '.join(RECIPES)}"
         raise UsageError(f"no training recipe {recipe!r}: {hint}")
     chosen = RECIPES[recipe]
     values = {**chosen.values, **(read_toml(config) if config else {}), **given}
@@ -235,8 +235,8 @@ def settings_of(values: Mapping[str, Any], *, origin: str) -> TrainSettings:
     known = {one.name: one for one in fields(TrainSettings)}
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(f"{origin}: no setting {name!r}" + (f": did you mean {near[0]}?" if near else ""))
+            near = find_nearest(name, known)
+            raise UsageError(f"{origin}: no setting {name!r}" + (f": did you mean {near}?" if near else ""))
     return TrainSettings(**{name: _typed(name, value, origin) for name, value in values.items()})
 
 

@@ -242,11 +242,17 @@ def test_a_comparison_comes_from_files_and_goes_to_files(tmp_path: Path) -> None
         ("clean", {"rms": None}),
         ("attacked", {"kind": 3}),
         ("anomalies", {"set0": {"images": 50, "drawn": "yes", "auroc": 0.9, "aupr": 0.6}}),
+        ("seen", {"clean": 3}),
+        ("", {"seen": []}),
+        ("", {"source": None}),
+        ("", {"limit": "10"}),
+        ("", {"missing": [1]}),
+        ("perturbed", {"label": 1}),
     ],
 )
 def test_values_of_another_type_are_damage(group: str, spoilt: dict[str, Any], tmp_path: Path) -> None:
     told = json.loads(json.dumps(to_json(invent())))
-    told[group] |= spoilt
+    (told[group] if group else told).update(spoilt)
     (tmp_path / "results.json").write_text(json.dumps(told))
     with pytest.raises(Damage, match=r"results\.json is damaged .*evaluate again"):
         read_results(tmp_path / "results.json")
@@ -254,7 +260,7 @@ def test_values_of_another_type_are_damage(group: str, spoilt: dict[str, Any], t
 
 def test_results_of_no_network_are_damage(tmp_path: Path) -> None:
     save(tmp_path / "x", dataclasses.replace(invent(), model=[]))  # type: ignore[arg-type]  # the fault
-    with pytest.raises(Damage, match="which network"):
+    with pytest.raises(Damage, match=r"damaged \(model is \[\]\)"):
         read_results(tmp_path / "x/results.json")
 
 
