@@ -126,8 +126,8 @@ def build(
         _plan(arguments)
         return
     from mixbake.bake.build import build as run_build  # noqa: PLC0415 - quick --help
-    from mixbake.progress import watch  # noqa: PLC0415
-    from mixbake.storage.plan import spell_worth  # noqa: PLC0415
+    from mixbake.progress import watch  # noqa: PLC0415 - quick --help
+    from mixbake.storage.plan import spell_worth  # noqa: PLC0415 - quick --help
 
     settings = _settings(arguments)
     with watch(settings, quiet=as_json) as watcher:
@@ -200,8 +200,8 @@ def fractals(
     """Draw pictures to mix with, fractals or another kind; those that are there already are kept."""
     from dataclasses import replace  # noqa: PLC0415 - quick --help
 
-    from mixbake.data.generators import generate, parse_drawn, require_no_other, suggest_name  # noqa: PLC0415
-    from mixbake.progress import counting  # noqa: PLC0415
+    from mixbake.data.generators import generate, parse_drawn, require_no_other, suggest_name  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting  # noqa: PLC0415 - quick --help
 
     drawn = parse_drawn(kind)
     if drawn is None:
@@ -229,7 +229,7 @@ _OVERRIDES = ("severity", "beta", "op_set", "min_posterize_bits", "quirks")
 def _settings(arguments: dict[str, Any]) -> Any:
     """BuildSettings of a command's arguments; recipe fields that were given become overrides."""
     from mixbake.bake.settings import BuildSettings  # noqa: PLC0415 - quick --help
-    from mixbake.recipes.presets import read_overrides  # noqa: PLC0415
+    from mixbake.recipes.presets import read_overrides  # noqa: PLC0415 - quick --help
 
     given = {name: value for name, value in arguments.items() if name not in ("as_json", "dry_run")}
     flags = {name: given.pop(name) for name in _OVERRIDES}
@@ -264,7 +264,7 @@ def _colour(text: str) -> tuple[int, int, int]:
 
 def _plan(arguments: dict[str, Any]) -> None:
     from mixbake.bake.estimate import estimate, explain  # noqa: PLC0415 - quick --help
-    from mixbake.progress import watch  # noqa: PLC0415
+    from mixbake.progress import watch  # noqa: PLC0415 - quick --help
 
     settings = _settings(arguments)
     with watch(settings, quiet=arguments["as_json"], log=False) as watcher:

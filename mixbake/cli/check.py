@@ -40,9 +40,9 @@ def verify(
 ) -> None:
     """Is a bake intact? Names every shard, sample and fault; exit code 6 when there is damage."""
     from mixbake.audit.faults import explain  # noqa: PLC0415 - quick --help
-    from mixbake.audit.verify import Checks  # noqa: PLC0415
-    from mixbake.audit.verify import verify as run_verify  # noqa: PLC0415
-    from mixbake.progress import counting_each  # noqa: PLC0415
+    from mixbake.audit.verify import Checks  # noqa: PLC0415 - quick --help
+    from mixbake.audit.verify import verify as run_verify  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting_each  # noqa: PLC0415 - quick --help
 
     if quick and (full or decode):
         raise UsageError("--quick looks at no contents: leave it out, or leave out --full and --decode")
@@ -70,10 +70,10 @@ def replay(
 ) -> None:
     """Make a variant again from its metadata and compare it with what is stored."""
     from mixbake.audit.replay import Replayer  # noqa: PLC0415 - quick --help
-    from mixbake.audit.strip import draw_strip  # noqa: PLC0415
-    from mixbake.storage.opened import Bake  # noqa: PLC0415
-    from mixbake.storage.shelf import LocalShelf  # noqa: PLC0415
-    from mixbake.storage.store import publish_bytes  # noqa: PLC0415
+    from mixbake.audit.strip import draw_strip  # noqa: PLC0415 - quick --help
+    from mixbake.storage.opened import Bake  # noqa: PLC0415 - quick --help
+    from mixbake.storage.shelf import LocalShelf  # noqa: PLC0415 - quick --help
+    from mixbake.storage.store import publish_bytes  # noqa: PLC0415 - quick --help
 
     if output is not None and output.suffix.lower() != ".png":
         raise UsageError(f"--output {output}: a strip is a PNG: name it .png")
@@ -100,8 +100,8 @@ def index(
 ) -> None:
     """Are indexes, images.parquet and lengths whole? Exit code 6 when not; --rebuild makes them again."""
     from mixbake.audit.rebuild import explain, look  # noqa: PLC0415 - quick --help
-    from mixbake.audit.rebuild import rebuild as run_rebuild  # noqa: PLC0415
-    from mixbake.progress import counting_each  # noqa: PLC0415
+    from mixbake.audit.rebuild import rebuild as run_rebuild  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting_each  # noqa: PLC0415 - quick --help
 
     if source is not None and not rebuild:
         raise UsageError("--source goes with --rebuild: looking needs no source")
@@ -138,11 +138,11 @@ def audit(
 ) -> None:
     """Audit a bake into one page: integrity, distribution, signals, a gallery; exit code 6 if it does not pass."""
     from mixbake.audit.page import write_page  # noqa: PLC0415 - quick --help
-    from mixbake.audit.report import Asked  # noqa: PLC0415
-    from mixbake.audit.report import audit as run_audit  # noqa: PLC0415
-    from mixbake.audit.signals import SIGNALS  # noqa: PLC0415
-    from mixbake.progress import counting_each  # noqa: PLC0415
-    from mixbake.storage.store import publish_bytes  # noqa: PLC0415
+    from mixbake.audit.report import Asked  # noqa: PLC0415 - quick --help
+    from mixbake.audit.report import audit as run_audit  # noqa: PLC0415 - quick --help
+    from mixbake.audit.signals import SIGNALS  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting_each  # noqa: PLC0415 - quick --help
+    from mixbake.storage.store import publish_bytes  # noqa: PLC0415 - quick --help
 
     most = dict(_limit(words, SIGNALS) for words in fail_on or [])
     asked = Asked(

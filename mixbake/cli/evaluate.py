@@ -113,13 +113,13 @@ def evaluate(
 
 def _measure(*, as_json: bool, **asked: Any) -> None:
     from mixbake.evaluate.asked import Evaluation, settle  # noqa: PLC0415 - quick --help
-    from mixbake.evaluate.results import lines  # noqa: PLC0415
-    from mixbake.evaluate.stored import RESULTS, to_json  # noqa: PLC0415
-    from mixbake.progress import watch_evaluation  # noqa: PLC0415
+    from mixbake.evaluate.results import lines  # noqa: PLC0415 - quick --help
+    from mixbake.evaluate.stored import RESULTS, to_json  # noqa: PLC0415 - quick --help
+    from mixbake.progress import watch_evaluation  # noqa: PLC0415 - quick --help
 
     settled = settle(Evaluation(**asked))
     # torch comes with this, and takes seconds: what can be refused without it has been.
-    from mixbake.evaluate.run import evaluate as run_evaluation  # noqa: PLC0415
+    from mixbake.evaluate.run import evaluate as run_evaluation  # noqa: PLC0415 - quick --help
 
     with watch_evaluation(quiet=as_json) as show:
         done = run_evaluation(settled, show)
@@ -133,7 +133,7 @@ def _measure(*, as_json: bool, **asked: Any) -> None:
 
 def _compare(paths: list[Path], out: Path | None, *, as_json: bool) -> None:
     from mixbake.evaluate.compare import comparison_json  # noqa: PLC0415 - quick --help
-    from mixbake.evaluate.reports import write_comparison  # noqa: PLC0415
+    from mixbake.evaluate.reports import write_comparison  # noqa: PLC0415 - quick --help
 
     done = write_comparison(paths, out, lambda message: typer.echo(message, err=True))
     if as_json:

@@ -16,7 +16,7 @@ Shards = Annotated[Path, typer.Argument(help="The folder of a finished bake.")]
 def info(shards: Shards, as_json: AsJson = False) -> None:
     """What is in a bake: recipe, counts, bytes, classes, layers, operations, blends, pictures, completeness."""
     from mixbake import audit  # noqa: PLC0415 - quick --help
-    from mixbake.audit.contents import explain  # noqa: PLC0415
+    from mixbake.audit.contents import explain  # noqa: PLC0415 - quick --help
 
     found = audit.open(shards).info()
     typer.echo(json.dumps(found.to_json()) if as_json else explain(found))
@@ -45,7 +45,7 @@ def sample(
 ) -> None:
     """Pick variants by SQL and chance, and look at them: the same seed picks the same ones."""
     from mixbake import audit  # noqa: PLC0415 - quick --help
-    from mixbake.audit.sample import spell_table, write_sample  # noqa: PLC0415
+    from mixbake.audit.sample import spell_table, write_sample  # noqa: PLC0415 - quick --help
 
     if source is not None and output is None:
         raise UsageError("--source is for the crops on a sheet: name one with -o, as in -o sheet.html")
@@ -79,8 +79,8 @@ def compare(
 ) -> None:
     """Compare two bakes: plans, what was drawn how often, variants of the same image and number."""
     from mixbake import audit  # noqa: PLC0415 - quick --help
-    from mixbake.audit.beside import check_output, explain, write_strips  # noqa: PLC0415
-    from mixbake.audit.compare import compare as run_compare  # noqa: PLC0415
+    from mixbake.audit.beside import check_output, explain, write_strips  # noqa: PLC0415 - quick --help
+    from mixbake.audit.compare import compare as run_compare  # noqa: PLC0415 - quick --help
 
     if source is not None and output is None:
         raise UsageError("--source is for the crops on a sheet: name one with -o, as in -o sheet.html")

@@ -18,8 +18,8 @@ def show_all(context: typer.Context) -> None:
     if context.invoked_subcommand:
         return
     from mixbake.recipes.loaded import offered  # noqa: PLC0415 - quick --help
-    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415
-    from mixbake.recipes.presets import BARE, RECIPES  # noqa: PLC0415
+    from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.presets import BARE, RECIPES  # noqa: PLC0415 - quick --help
 
     width = max(map(len, RECIPES))
     for name, recipe in RECIPES.items():
@@ -36,7 +36,7 @@ def show_all(context: typer.Context) -> None:
 def show(name: Annotated[str, typer.Argument(help="A recipe: see `mixbake recipes`; or FILE.py:NAME.")]) -> None:
     """Print a recipe: every parameter, its value and where that is from, what it does and does not reproduce."""
     from mixbake.recipes.loaded import OwnRecipe  # noqa: PLC0415 - quick --help
-    from mixbake.recipes.presets import BARE, find  # noqa: PLC0415
+    from mixbake.recipes.presets import BARE, find  # noqa: PLC0415 - quick --help
 
     for preset in BARE.get(name, (name,)):
         found = find(preset)
@@ -72,8 +72,8 @@ def gallery(
 ) -> None:
     """Show one image through every recipe, layer, operation and blend: on a page, or on one sheet."""
     from mixbake.gallery.subject import IMAGE, MIXING  # noqa: PLC0415 - quick --help
-    from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415
-    from mixbake.progress import counting_each  # noqa: PLC0415
+    from mixbake.gallery.write import GallerySettings, write_gallery  # noqa: PLC0415 - quick --help
+    from mixbake.progress import counting_each  # noqa: PLC0415 - quick --help
 
     sets = tuple(mixing_set or (MIXING,))
     chosen = IMAGE if image is None else image
@@ -86,8 +86,8 @@ def gallery(
 
 def _told(name: str, recipe: Any) -> Iterator[str]:
     from mixbake.recipes.origins import FAMILIES, PRESETS  # noqa: PLC0415 - quick --help
-    from mixbake.recipes.presets import NamedRecipe  # noqa: PLC0415
-    from mixbake.recipes.recipe import spell_value  # noqa: PLC0415
+    from mixbake.recipes.presets import NamedRecipe  # noqa: PLC0415 - quick --help
+    from mixbake.recipes.recipe import spell_value  # noqa: PLC0415 - quick --help
 
     family, preset = FAMILIES[recipe.family], PRESETS[name]
     yield f"{name}: {preset.title}"

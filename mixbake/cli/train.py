@@ -80,7 +80,7 @@ def train(
 ) -> None:
     """Train a network on a bake: one epoch is one variant of every image. Any setting overrides the recipe's."""
     from mixbake.progress import watch_training  # noqa: PLC0415 - quick --help
-    from mixbake.train.asked import Asked, settle  # noqa: PLC0415
+    from mixbake.train.asked import Asked, settle  # noqa: PLC0415 - quick --help
 
     if grow and not resume:
         raise UsageError("--grow goes with --resume: a new run uses all that the bake holds")
@@ -96,8 +96,8 @@ def train(
         )
     )
     # torch comes with these, and takes seconds: what can be refused without it has been.
-    from mixbake.train.forecast import explain, forecast  # noqa: PLC0415
-    from mixbake.train.run import train as run_training  # noqa: PLC0415
+    from mixbake.train.forecast import explain, forecast  # noqa: PLC0415 - quick --help
+    from mixbake.train.run import train as run_training  # noqa: PLC0415 - quick --help
 
     if dry_run:
         found = forecast(settled)
