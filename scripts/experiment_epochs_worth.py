@@ -169,7 +169,7 @@ def tabulate(results: dict[Cell, dict[str, float]], options: argparse.Namespace)
 def plot(results: dict[Cell, dict[str, float]], path: Path) -> None:
     """Accuracy against epochs' worth, a line a flip, with standard errors."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     mpl.rcParams["svg.hashsalt"] = "mixbake"
     figure = Figure(figsize=(9, 3.5), layout="constrained")

@@ -57,7 +57,8 @@ class LabelledPictures:
         """SHA-256 of what is listed, names, sizes and labels, and of files' times of change; no picture is read."""
         listed = self._listing
         digest = hashlib.sha256("\0".join((listed.spec, *listed.paths)).encode())
-        changed = np.array([os.stat(file).st_mtime_ns for file in self._source.files(listed)], np.int64)  # noqa: PTH116
+        files = self._source.files(listed)
+        changed = np.array([os.stat(file).st_mtime_ns for file in files], np.int64)  # noqa: PTH116 - a Path costs more
         for column in (listed.sizes, self.labels, changed):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()

@@ -8,7 +8,7 @@ import pytest
 from outcome import Outcome
 from shared_bakes import jsd_bake  # noqa: F401 - fixtures, which tests ask for by name
 from small import bake
-from tampering import bakes  # noqa: F401
+from tampering import bakes  # noqa: F401 - a fixture
 
 from mixbake import cli
 

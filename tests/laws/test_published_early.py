@@ -15,7 +15,7 @@ class Reader(Heard):
 
     def __init__(self, out: Path) -> None:
         super().__init__()
-        self.out, self.seen = out, []  # type: ignore[var-annotated]
+        self.out, self.seen = out, []  # type: ignore[var-annotated]  # a list of whatever
 
     def event(self, name: str, **_fields: object) -> None:
         if name == "finishing" and (self.out / "bake.json").exists():

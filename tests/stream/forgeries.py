@@ -24,7 +24,7 @@ Forging = Callable[[Path, Contents], None]
 def contents(path: Path) -> Contents:
     """Members of a tar by name, in order."""
     with tarfile.open(path, "r:") as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]  # files
 
 
 def rewritten(path: Path, members: Contents) -> None:

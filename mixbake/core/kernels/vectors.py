@@ -39,7 +39,7 @@ def weigh_four(
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         from llvmlite import ir  # noqa: PLC0415 - only while compiling
-        from numba.core import cgutils as untyped  # noqa: PLC0415
+        from numba.core import cgutils as untyped  # noqa: PLC0415 - as above
 
         cgutils: Any = untyped
 
